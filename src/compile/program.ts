@@ -1,0 +1,268 @@
+/**
+ * The Program: all that the data plane needs to know, as plain keyed parts.
+ *
+ * A part is immutable, JSON-able and at most 64 KB; a list that users can grow without bound is
+ * paged into parts of its own. Parts name one another by key. A changed part has a new content hash
+ * under the same key, and only changed parts travel to the workers. Nothing in here depends on how
+ * many workers there are, on slots of shared memory or on the time of day, so a Program can be
+ * compared with a golden file.
+ */
+
+export type Part =
+  | SocketPart
+  | TablePart
+  | PagePart
+  | RulePart
+  | SplitPart
+  | PoolPart
+  | KeySetPart
+  | KeyPagePart
+  | ModelRoutePart;
+
+export type PartKey = string;
+
+/** All parts by key. */
+export type Program = ReadonlyMap<PartKey, Part>;
+
+/** One listening address. Listeners of several Gateways share it. Key: "socket/ADDRESS:PORT". */
+export interface SocketPart {
+  readonly type: "socket";
+  readonly key: PartKey;
+  /** An IP address; "::" binds every address of both families. */
+  readonly address: string;
+  readonly port: number;
+  /** Most specific hostname first; the first that fits isolates the request (GEP-3567). */
+  readonly listeners: readonly { readonly hostname: Hostname; readonly table: PartKey }[];
+}
+
+/** "" is any host, "*.example.com" any of one or more labels before the suffix; lower case. */
+export type Hostname = string;
+
+/** The hosts that routes claim on one listener. Key: "table/ADDRESS:PORT/HOSTNAME". */
+export interface TablePart {
+  readonly type: "table";
+  readonly key: PartKey;
+  /** Most specific first: Gateway API ranks a longer matching hostname above every other rule. */
+  readonly hosts: readonly { readonly hostname: Hostname; readonly pages: readonly PartKey[] }[];
+}
+
+/**
+ * Some of the matches of one host. All matches of one exact or prefix path stand in one page, in
+ * order of precedence; all regular expressions of a host stand together in order of precedence.
+ */
+export interface PagePart {
+  readonly type: "page";
+  readonly key: PartKey;
+  readonly entries: readonly MatchEntry[];
+}
+
+export interface MatchEntry {
+  readonly path: {
+    readonly type: "Exact" | "PathPrefix" | "RegularExpression";
+    readonly value: string;
+  };
+  readonly method?: string;
+  readonly headers?: readonly ValueMatch[];
+  readonly queryParams?: readonly ValueMatch[];
+  /** A RulePart or a ModelRoutePart. */
+  readonly rule: PartKey;
+}
+
+/** Header names are in lower case, query parameter names as given. */
+export interface ValueMatch {
+  readonly name: string;
+  readonly type: "Exact" | "RegularExpression";
+  readonly value: string;
+}
+
+/** What happens to a request that matched. Key: "rule/HTTPRoute/NAMESPACE/NAME/INDEX". */
+export interface RulePart {
+  readonly type: "rule";
+  readonly key: PartKey;
+  /** "NAMESPACE/NAME" of the route: the label of metrics and access log. */
+  readonly route: string;
+  readonly auth?: ApiKeyAuth;
+  readonly limits?: readonly RateLimit[];
+  readonly filters: Filters;
+  readonly backends: readonly WeightedBackend[];
+  /** Where the sticky key of the split is found; absent: each request draws anew. */
+  readonly splitHash?: SplitHash;
+  /** From the request's head to the response's end, over all attempts; absent: no limit. */
+  readonly requestTimeoutMs?: number;
+  /** One attempt. */
+  readonly backendRequestTimeoutMs?: number;
+}
+
+export interface Filters {
+  readonly requestHeaders?: HeaderEdits;
+  readonly responseHeaders?: HeaderEdits;
+  readonly rewrite?: UrlRewrite;
+  readonly redirect?: Redirect;
+}
+
+/** Applied in the order remove, set, add. Names in lower case for removal, as written otherwise. */
+export interface HeaderEdits {
+  readonly set?: readonly (readonly [name: string, value: string])[];
+  readonly add?: readonly (readonly [name: string, value: string])[];
+  readonly remove?: readonly string[];
+}
+
+export interface UrlRewrite {
+  readonly hostname?: string;
+  readonly path?: PathEdit;
+}
+
+export type PathEdit =
+  | { readonly type: "ReplaceFullPath"; readonly value: string }
+  | { readonly type: "ReplacePrefixMatch"; readonly prefix: string; readonly value: string };
+
+export interface Redirect {
+  readonly scheme?: "http" | "https";
+  readonly hostname?: string;
+  readonly port?: number;
+  readonly path?: PathEdit;
+  readonly statusCode: 301 | 302 | 303 | 307 | 308;
+}
+
+/** One backendRef: a share of the rule's requests. */
+export interface WeightedBackend {
+  readonly weight: number;
+  /** A SplitPart; absent where the reference is invalid and its share is answered with 500. */
+  readonly split?: PartKey;
+  /** Filters of the backendRef itself, applied after the rule's. */
+  readonly filters?: Filters;
+}
+
+export type SplitHash =
+  | { readonly type: "header" | "cookie"; readonly name: string }
+  | { readonly type: "sourceIP" };
+
+/**
+ * Who answers for one backend, and in which proportion. Key: "split/KIND/NAMESPACE/NAME" (a Service
+ * adds ":PORT"). This is the part that a change of weight sends.
+ */
+export interface SplitPart {
+  readonly type: "split";
+  readonly key: PartKey;
+  /** The UID of the Rollout, so that a sticky key stands at the same place on every gateway. */
+  readonly salt: string;
+  /** Canary first: it owns the interval [0, weight). Weights sum to 10,000. */
+  readonly arms: readonly Arm[];
+}
+
+export interface Arm {
+  /** "KIND/NAMESPACE/NAME@REVISION": what metrics and gates are keyed by. */
+  readonly id: string;
+  /** For people: the version label, or the revision where there is none. */
+  readonly version: string;
+  readonly role: "stable" | "canary";
+  /** Basis points. */
+  readonly weightBp: number;
+  /** A PoolPart. */
+  readonly pool: PartKey;
+  /** Set where the arm is an LLM provider. */
+  readonly provider?: Provider;
+}
+
+/** How requests to one LLM provider are written. */
+export interface Provider {
+  readonly schema: "OpenAI";
+  /** Path prefix of the provider's API, "/v1" unless the schema says otherwise. */
+  readonly prefix: string;
+  readonly credential?: Credential;
+}
+
+/**
+ * A credential that is added to upstream requests. Its value never stands in a Program: workers get
+ * it beside the parts under `ref`, and `digest` makes the part change when the value does.
+ */
+export interface Credential {
+  readonly header: string;
+  /** Before the value: "Bearer ". */
+  readonly prefix: string;
+  /** "Secret/NAMESPACE/NAME/KEY". */
+  readonly ref: string;
+  readonly digest: string;
+}
+
+/** The endpoints of one arm. Key: "pool/" and the arm's id. */
+export interface PoolPart {
+  readonly type: "pool";
+  readonly key: PartKey;
+  /** Empty: requests are answered with 503. */
+  readonly endpoints: readonly EndpointAddress[];
+  readonly tls?: { readonly serverName: string; readonly caCertificates?: string };
+  readonly connectTimeoutMs: number;
+  readonly idleTimeoutMs: number;
+  readonly responseHeadTimeoutMs: number;
+  readonly connectionsPerEndpointMax: number;
+}
+
+export type EndpointAddress =
+  | { readonly host: string; readonly port: number }
+  | { readonly unixPath: string };
+
+export interface ApiKeyAuth {
+  readonly keys: PartKey;
+  readonly extractFrom: readonly {
+    readonly headers?: readonly string[];
+    readonly params?: readonly string[];
+    readonly cookies?: readonly string[];
+  }[];
+  /** The header that tells the upstream who called. */
+  readonly forwardClientIdHeader?: string;
+  /** Whether the key is removed before the request goes upstream. */
+  readonly sanitize: boolean;
+}
+
+/** Who may call: digests only. Key: "keys/NAMESPACE/POLICY". */
+export interface KeySetPart {
+  readonly type: "keys";
+  readonly key: PartKey;
+  readonly pages: readonly PartKey[];
+}
+
+/** Keys whose digest begins alike. */
+export interface KeyPagePart {
+  readonly type: "keyPage";
+  readonly key: PartKey;
+  /** SHA-256 in lower-case hexadecimal → client id. */
+  readonly clients: Readonly<Record<string, string>>;
+}
+
+/** A bucket that refills evenly (GCRA). Its cells live in shared memory under (key, selected values). */
+export interface RateLimit {
+  readonly key: string;
+  readonly requests: number;
+  readonly periodMs: number;
+  readonly burst: number;
+  /** All must hold for the rule to count the request. */
+  readonly headers?: readonly {
+    readonly name: string;
+    /** Distinct: each value has a bucket of its own. */
+    readonly type: "Exact" | "RegularExpression" | "Distinct";
+    readonly value?: string;
+    readonly invert?: boolean;
+  }[];
+  readonly sourceCidr?: { readonly value: string; readonly type: "Exact" | "Distinct" };
+}
+
+/** The LLM paths of one AIGatewayRoute. Key: "models/NAMESPACE/NAME". */
+export interface ModelRoutePart {
+  readonly type: "models";
+  readonly key: PartKey;
+  readonly route: string;
+  readonly auth?: ApiKeyAuth;
+  readonly limits?: readonly RateLimit[];
+  /** The first rule whose matches fit the body's model answers; the first match of a rule that fits. */
+  readonly rules: readonly {
+    readonly models: readonly ValueMatch[];
+    readonly backends: readonly (WeightedBackend & { readonly modelNameOverride?: string })[];
+    readonly requestTimeoutMs?: number;
+    readonly backendRequestTimeoutMs?: number;
+  }[];
+  readonly splitHash?: SplitHash;
+  /** What /v1/models lists. */
+  readonly modelsListed: readonly string[];
+  readonly bodyBytesMax: number;
+}

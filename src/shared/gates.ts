@@ -1,0 +1,41 @@
+/**
+ * One open flag per arm, read by every worker before it dispatches an attempt. Closing a gate stops
+ * an arm at once, whatever snapshot a request holds and however far a new Program has got: that is
+ * how an abort works even while the store or a worker is slow.
+ */
+import { IndexTable } from "./index-table.ts";
+
+const OPEN = 0;
+const CLOSED = 1;
+
+export class Gates {
+  readonly #index: IndexTable;
+  readonly #flags: Int32Array<SharedArrayBuffer>;
+
+  constructor(buffers: { readonly index: SharedArrayBuffer; readonly flags: SharedArrayBuffer }) {
+    this.#index = new IndexTable(buffers.index);
+    this.#flags = new Int32Array(buffers.flags);
+  }
+
+  /** The gate's number, to be looked up once when an arm is linked; -1 if there is no room: always open. */
+  gateOf(armId: string): number {
+    return this.#index.findOrInsert(armId);
+  }
+
+  isOpen(gate: number): boolean {
+    return gate === -1 || Atomics.load(this.#flags, gate) === OPEN;
+  }
+
+  set(armId: string, open: boolean): void {
+    const gate = this.#index.findOrInsert(armId);
+    if (gate !== -1) Atomics.store(this.#flags, gate, open ? OPEN : CLOSED);
+  }
+
+  /** Frees the gate of an arm that no worker knows any more. */
+  remove(armId: string): void {
+    const gate = this.#index.find(armId);
+    if (gate === -1) return;
+    Atomics.store(this.#flags, gate, OPEN);
+    this.#index.remove(armId);
+  }
+}
