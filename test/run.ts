@@ -1,0 +1,45 @@
+/**
+ * `npm test`: installs what the tests need beside Node packages where it is missing, says so, and
+ * runs every test. `--long` runs the long tests at full length; further arguments are files.
+ */
+import { spawnSync } from "node:child_process";
+import { globSync } from "node:fs";
+
+const { argv, env, execPath, exit, stdout } = process;
+
+/** Programs the tests drive, and the Debian package that brings each. */
+const PROGRAMS = [
+  { command: "kubectl", package: "kubernetes-client" },
+  { command: "curl", package: "curl" },
+];
+
+function isPresent(command: string): boolean {
+  return spawnSync("sh", ["-c", `command -v ${command}`]).status === 0;
+}
+
+function installMissingPrograms(): void {
+  const missing = PROGRAMS.filter((program) => !isPresent(program.command));
+  if (missing.length === 0) return;
+  const packages = missing.map((program) => program.package);
+  stdout.write(`Installing what the tests need: apt-get install ${packages.join(" ")}\n`);
+  spawnSync("apt-get", ["update", "-qq"], { stdio: "inherit" });
+  const install = spawnSync("apt-get", ["install", "-y", "-qq", ...packages], { stdio: "inherit" });
+  if (install.status !== 0) {
+    stdout.write("Could not install them; the tests that need them are skipped by name.\n");
+  }
+}
+
+const long = argv.includes("--long");
+const files = argv.slice(2).filter((argument) => !argument.startsWith("--"));
+installMissingPrograms();
+const result = spawnSync(
+  execPath,
+  [
+    "--test",
+    "--test-concurrency=2",
+    "--test-timeout=600000",
+    ...(files.length > 0 ? files : globSync("test/**/*.test.ts").toSorted()),
+  ],
+  { stdio: "inherit", env: { ...env, ...(long ? { SLUICE_LONG: "1" } : {}) } },
+);
+exit(result.status ?? 1);
