@@ -2,7 +2,7 @@
 import { spawnSync } from "node:child_process";
 import { globSync } from "node:fs";
 
-const { execPath, exit, stdout } = process;
+const { execPath, stdout } = process;
 
 /** Folders whose tests need no sockets under load and finish in seconds. */
 const FAST = ["resource", "compile", "analysis", "rollout", "shared", "link", "http1"];
@@ -37,4 +37,4 @@ for (const { name, command } of STEPS) {
     stdout.write(`${result.stdout}${result.stderr}\n`);
   }
 }
-exit(failed ? 1 : 0);
+process.exit(failed ? 1 : 0);

@@ -5,7 +5,7 @@
 import { spawnSync } from "node:child_process";
 import { globSync } from "node:fs";
 
-const { argv, env, execPath, exit, stdout } = process;
+const { argv, env, execPath, stdout } = process;
 
 /** Programs the tests drive, and the Debian package that brings each. */
 const PROGRAMS = [
@@ -42,4 +42,4 @@ const result = spawnSync(
   ],
   { stdio: "inherit", env: { ...env, ...(long ? { SLUICE_LONG: "1" } : {}) } },
 );
-exit(result.status ?? 1);
+process.exit(result.status ?? 1);
