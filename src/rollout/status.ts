@@ -1,0 +1,97 @@
+/**
+ * A Rollout's status: Argo's fields, under Argo's names, because Argo's own tools read and patch
+ * them. What Sluice adds is `canary.step`: which step has begun, and how long of it traffic was
+ * served, so that a pause outlives a restart without counting the time in which nobody looked.
+ */
+import type { JsonObject } from "../base/json.ts";
+import type { Resource } from "../resource/resource.ts";
+
+export type RolloutPhase = "Healthy" | "Degraded" | "Progressing" | "Paused";
+
+export type PauseReason = "CanaryPauseStep" | "InconclusiveAnalysisRun";
+
+export interface PauseCondition {
+  readonly reason: PauseReason;
+  readonly startTime: string;
+}
+
+/** Argo's `RolloutCondition`: a condition that also says when it was last renewed. */
+export interface RolloutCondition {
+  readonly type: string;
+  readonly status: "True" | "False" | "Unknown";
+  readonly reason: string;
+  readonly message: string;
+  readonly lastUpdateTime: string;
+  readonly lastTransitionTime: string;
+}
+
+export interface WeightDestination {
+  /** Percent of requests. */
+  readonly weight: number;
+  readonly podTemplateHash?: string;
+}
+
+/** What the data plane has acknowledged; `verified` when that is what is wanted. */
+export interface TrafficWeights {
+  readonly canary: WeightDestination;
+  readonly stable: WeightDestination;
+  readonly verified: boolean;
+}
+
+/** Argo's `RolloutAnalysisRunStatus`. */
+export interface RunReference {
+  readonly name: string;
+  readonly status: string;
+  readonly message?: string;
+}
+
+export interface StepProgress {
+  /** The step that has begun; its weight counts from then on. */
+  readonly index: number;
+  readonly startedAt: string;
+  /** Milliseconds of it during which traffic was served, as last saved. */
+  readonly servedMs?: number;
+  /** What the step still waits for, for a person. */
+  readonly waiting?: string;
+}
+
+export interface CanaryStatus {
+  readonly weights?: TrafficWeights;
+  readonly currentStepAnalysisRunStatus?: RunReference;
+  readonly currentBackgroundAnalysisRunStatus?: RunReference;
+  readonly step?: StepProgress;
+}
+
+export interface RolloutStatus {
+  readonly observedGeneration?: string;
+  readonly phase?: RolloutPhase;
+  readonly message?: string;
+  readonly abort?: boolean;
+  readonly abortedAt?: string;
+  readonly promoteFull?: boolean;
+  readonly pauseConditions?: readonly PauseCondition[];
+  readonly controllerPause?: boolean;
+  readonly currentStepIndex?: number;
+  readonly currentStepHash?: string;
+  readonly currentPodHash?: string;
+  readonly stableRS?: string;
+  readonly canary?: CanaryStatus;
+  readonly conditions?: readonly RolloutCondition[];
+}
+
+/**
+ * The status of a Rollout; what a tool has set to null counts as absent (a merge patch through a
+ * client that keeps nulls, or a stored document).
+ */
+export function statusOf(rollout: Resource): RolloutStatus {
+  const status: Record<string, unknown> = {};
+  for (const [field, value] of Object.entries(rollout.status ?? {})) {
+    if (value !== null) status[field] = value;
+  }
+  return status;
+}
+
+/** A status as it is stored: fields that are undefined left out, all the way down. */
+export function toStoredStatus(status: RolloutStatus): JsonObject {
+  return JSON.parse(JSON.stringify(status)) as JsonObject;
+}
