@@ -1,0 +1,301 @@
+/**
+ * Requests' heads, parsed strictly (RFC 9112 §2–§6, RFC 9110 §7.2): the whole header block is
+ * validated by one sticky regular expression, then the few names that frame or route a message are
+ * looked at. What is ambiguous is refused, never repaired: two servers that repair differently are
+ * how requests are smuggled. Nothing here touches a socket.
+ */
+import { HEADERS_MAX, TARGET_BYTES_MAX, type HeadFault } from "./fault.ts";
+import { HeaderBlock, isHeaderBlock, nameIs, sliceTrimmed } from "./header-block.ts";
+
+/** Method, target and version (RFC 9112 §3); "#" and "\" never stand in a target. */
+const REQUEST_LINE = /[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} [!-"$-[\]-~]+ HTTP\/1\.[0-9]\r\n/y;
+const OTHER_VERSION = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} [!-~]+ HTTP\/[02-9]\.[0-9]\r\n/;
+const AUTHORITY =
+  /^(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9\-._~!$&'()*+;=%]{1,255})(?::[0-9]{0,5})?$/;
+/** One optional space and digits without leading zeros: an octal reading must not be possible. */
+const CONTENT_LENGTH = /^ ?(?:0|[1-9][0-9]{0,15})$/;
+const CODINGS_THEN_CHUNKED =
+  /^(?:(?:x-)?(?:gzip|compress)|deflate)(?:[ \t]*,[ \t]*(?:(?:x-)?(?:gzip|compress)|deflate))*[ \t]*,[ \t]*chunked$/i;
+/** Encoded control characters and overlong UTF-8: no resource is named by them. */
+const ESCAPED_CONTROL = /%(?:[01][0-9A-Fa-f]|7[fF]|[cC][01])/;
+/** Dot segments, plain or encoded. Clients resolve them (RFC 3986 §5.2.4); what is left is an attack. */
+const DOT_SEGMENT = /\/(?:\.|%2[eE]){1,2}(?:\/|$)/;
+/** Names that CGI-style servers would read as one that frames the message or that the gateway sets. */
+const UNDERSCORE_ALIAS =
+  /^(?:content_length|transfer_encoding|x[-_]forwarded[-_][^:]*|x[-_]request[-_]id|content[-_]length|transfer[-_]encoding):/im;
+
+export class RequestHead extends HeaderBlock {
+  method = "";
+  /** As sent. */
+  target = "";
+  /** Always begins with "/", except for "*" (OPTIONS). */
+  path = "";
+  /** Without "?"; "" where there is none. */
+  query = "";
+  /** Host and port as sent, "" for an HTTP/1.0 request without Host. */
+  authority = "";
+  /** Lower case, without port. */
+  host = "";
+  /** 10 or 11; a higher minor version is treated as 1.1 (RFC 9110 §2.5). */
+  version = 11;
+  /** -1 where there is none. */
+  contentLength = -1;
+  chunked = false;
+  keepAlive = true;
+  expectsContinue = false;
+  /** The value of Upgrade where Connection nominates it, else "". */
+  upgrade = "";
+  /** The target was in absolute form, so Host has to be rewritten (RFC 9112 §3.2.2). */
+  absolute = false;
+
+  get hasBody(): boolean {
+    return this.chunked || this.contentLength > 0;
+  }
+
+  get idempotent(): boolean {
+    return IDEMPOTENT.has(this.method);
+  }
+}
+
+const IDEMPOTENT: ReadonlySet<string> = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
+
+/** What the header lines said, before it is judged as a whole. */
+interface Seen {
+  hosts: number;
+  host: string;
+  lengths: number;
+  length: string;
+  codings: number;
+  coding: string;
+  connection: string;
+  upgrade: string;
+  expect: string;
+}
+
+/**
+ * Parses a request head: `text` begins at the method, and its blank line ends at `end` (so that the
+ * four characters before it are CR LF CR LF).
+ */
+export function parseRequestHead(text: string, end: number): RequestHead | HeadFault {
+  REQUEST_LINE.lastIndex = 0;
+  if (!REQUEST_LINE.test(text)) return requestLineFault(text);
+  const headersStart = REQUEST_LINE.lastIndex;
+  const blank = end - 2;
+  if (!isHeaderBlock(text, headersStart, blank)) return "head_malformed";
+  const head = new RequestHead(text, blank);
+  const methodEnd = text.indexOf(" ");
+  head.method = text.slice(0, methodEnd);
+  // " HTTP/1.x" and CRLF are eleven characters.
+  head.target = text.slice(methodEnd + 1, headersStart - 11);
+  head.version = text.charCodeAt(headersStart - 3) === 0x30 ? 10 : 11;
+  if (head.target.length > TARGET_BYTES_MAX) return "target_too_long";
+  const seen: Seen = {
+    hosts: 0,
+    host: "",
+    lengths: 0,
+    length: "",
+    codings: 0,
+    coding: "",
+    connection: "",
+    upgrade: "",
+    expect: "",
+  };
+  readLines(head, headersStart, seen);
+  if (head.count > HEADERS_MAX) return "headers_too_many";
+  const underscore = text.indexOf("_", headersStart);
+  if (underscore !== -1 && underscore < blank) {
+    if (UNDERSCORE_ALIAS.test(text.slice(headersStart, blank)) && hasUnderscoreAlias(head)) {
+      return "header_underscore";
+    }
+  }
+  return judgeFraming(head, seen) ?? judgeConnection(head, seen) ?? judgeTarget(head, seen) ?? head;
+}
+
+function requestLineFault(text: string): HeadFault {
+  return OTHER_VERSION.test(text) ? "version_unsupported" : "head_malformed";
+}
+
+/** Notes where each line stands, and the values of the names that frame or route the message. */
+function readLines(head: RequestHead, headersStart: number, seen: Seen): void {
+  const { text, lines, end } = head;
+  let at = headersStart;
+  while (at < end) {
+    const colon = text.indexOf(":", at);
+    const lineEnd = text.indexOf("\r\n", colon);
+    lines.push(at, colon);
+    if (readLine(head, seen, { at, colon, lineEnd })) lines[lines.length - 1] = -colon;
+    at = lineEnd + 2;
+  }
+}
+
+/** Reads one line where its name matters; returns whether the line stays behind at this hop. */
+function readLine(
+  head: RequestHead,
+  seen: Seen,
+  { at, colon, lineEnd }: { at: number; colon: number; lineEnd: number },
+): boolean {
+  const { text } = head;
+  switch (colon - at) {
+    case 2:
+      return nameIs(text, at, "te");
+    case 4:
+      if (!nameIs(text, at, "host")) return false;
+      seen.hosts++;
+      seen.host = sliceTrimmed(text, colon + 1, lineEnd);
+      return false;
+    case 6:
+      if (!nameIs(text, at, "expect")) return false;
+      seen.expect += sliceTrimmed(text, colon + 1, lineEnd).toLowerCase();
+      return true;
+    case 7:
+      if (nameIs(text, at, "upgrade")) {
+        seen.upgrade = sliceTrimmed(text, colon + 1, lineEnd);
+        return true;
+      }
+      return nameIs(text, at, "trailer");
+    case 9:
+      return nameIs(text, at, "forwarded");
+    case 10:
+      if (nameIs(text, at, "keep-alive")) return true;
+      if (!nameIs(text, at, "connection")) return false;
+      seen.connection += `${text.slice(colon + 1, lineEnd)},`;
+      return true;
+    case 14:
+      if (nameIs(text, at, "http2-settings")) return true;
+      if (!nameIs(text, at, "content-length")) return false;
+      seen.lengths++;
+      seen.length = text.slice(colon + 1, lineEnd);
+      return false;
+    case 17:
+      if (!nameIs(text, at, "transfer-encoding")) break;
+      seen.codings++;
+      seen.coding = sliceTrimmed(text, colon + 1, lineEnd);
+      return true;
+    case 16:
+      if (nameIs(text, at, "proxy-connection")) return true;
+      break;
+    case 18:
+      return nameIs(text, at, "proxy-authenticate");
+    case 19:
+      if (nameIs(text, at, "proxy-authorization")) return true;
+      break;
+  }
+  // Whatever a client says about whom it forwards for is overwritten with what was seen.
+  return colon - at > 12 && nameIs(text, at, "x-forwarded-");
+}
+
+function hasUnderscoreAlias(head: RequestHead): boolean {
+  const { lines, text } = head;
+  for (let index = 0; index < lines.length; index += 2) {
+    const name = text.slice(lines[index], Math.abs(lines[index + 1] as number));
+    if (name.includes("_") && UNDERSCORE_ALIAS.test(`${name}:`)) return true;
+  }
+  return false;
+}
+
+/** RFC 9112 §6: exactly one reading of where the message ends. */
+function judgeFraming(head: RequestHead, seen: Seen): HeadFault | undefined {
+  if (seen.codings > 0) {
+    if (seen.lengths > 0 || seen.codings > 1 || head.version === 10) return "framing_invalid";
+    if (seen.coding.length !== 7 || seen.coding.toLowerCase() !== "chunked") {
+      return CODINGS_THEN_CHUNKED.test(seen.coding) ? "coding_unsupported" : "framing_invalid";
+    }
+    head.chunked = true;
+  } else if (seen.lengths > 0) {
+    if (seen.lengths > 1 || !CONTENT_LENGTH.test(seen.length)) return "framing_invalid";
+    head.contentLength = Number(seen.length);
+    if (!Number.isSafeInteger(head.contentLength)) return "framing_invalid";
+  }
+  return undefined;
+}
+
+function judgeConnection(head: RequestHead, seen: Seen): HeadFault | undefined {
+  head.keepAlive = head.version === 11;
+  if (seen.connection !== "") {
+    const tokens = seen.connection
+      .toLowerCase()
+      .split(",")
+      .map((token) => token.trim());
+    if (tokens.includes("close")) head.keepAlive = false;
+    else if (tokens.includes("keep-alive")) head.keepAlive = true;
+    // Upgrade without being nominated, or from HTTP/1.0, is ignored (RFC 9110 §7.8).
+    if (tokens.includes("upgrade") && head.version === 11) head.upgrade = seen.upgrade;
+    head.dropNominated(seen.connection);
+  }
+  if (seen.expect !== "" && head.version === 11) {
+    if (seen.expect !== "100-continue") return "expectation_unsupported";
+    head.expectsContinue = true;
+  }
+  return undefined;
+}
+
+/** RFC 9112 §3.2: which host and which resource. */
+function judgeTarget(head: RequestHead, seen: Seen): HeadFault | undefined {
+  if (seen.hosts > 1 || (seen.hosts === 0 && head.version === 11)) return "host_invalid";
+  if (seen.hosts === 1 && !AUTHORITY.test(seen.host)) return "host_invalid";
+  head.authority = seen.host;
+  const { target } = head;
+  if (target.charCodeAt(0) === 0x2f) {
+    splitTarget(head, target);
+  } else if (target === "*") {
+    if (head.method !== "OPTIONS") return "target_invalid";
+    head.path = target;
+  } else if (head.method === "CONNECT") {
+    // Answered with 501 whatever it names; only its grammar is checked (RFC 9112 §3.2.3).
+    if (!AUTHORITY.test(target)) return "target_invalid";
+    head.path = "/";
+  } else {
+    const absolute = /^http:\/\/([^/?]*)(.*)$/i.exec(target);
+    if (absolute === null || !AUTHORITY.test(absolute[1] as string)) return "target_invalid";
+    head.absolute = true;
+    head.authority = absolute[1] as string;
+    const rest = absolute[2] as string;
+    splitTarget(head, rest.charCodeAt(0) === 0x2f ? rest : `/${rest}`);
+  }
+  head.host = hostOf(head.authority);
+  return judgePath(head.path);
+}
+
+function splitTarget(head: RequestHead, target: string): void {
+  const mark = target.indexOf("?");
+  head.path = mark === -1 ? target : target.slice(0, mark);
+  head.query = mark === -1 ? "" : target.slice(mark + 1);
+}
+
+function judgePath(path: string): HeadFault | undefined {
+  const escaped = path.includes("%");
+  if (escaped && ESCAPED_CONTROL.test(path)) return "target_invalid";
+  if ((escaped || path.includes("/.")) && DOT_SEGMENT.test(path)) return "target_invalid";
+  return undefined;
+}
+
+function hostOf(authority: string): string {
+  const colon = authority.lastIndexOf(":");
+  const host = colon > authority.lastIndexOf("]") ? authority.slice(0, colon) : authority;
+  return host.toLowerCase();
+}
+
+/** What a head that has not ended yet can already be refused for. */
+const PARTIAL_LINE =
+  /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}(?: (?:[!-"$-[\]-~]+(?: (?:H(?:T(?:T(?:P(?:\/(?:[0-9](?:\.(?:[0-9]\r?)?)?)?)?)?)?)?)?)?)?)?$/;
+/** A line feed that no CR precedes, or a CR that something else follows (RFC 9112 §2.2). */
+const BARE_LINE_END = /(?:^|[^\r])\n|\r[^\n]/;
+const PARTIAL_HEADER = /^(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?::[\t\x20-\x7e\x80-\xff]*)?\r?|\r)?$/;
+
+/**
+ * Judges a head of which only the beginning has come, so that a wrong one is refused at once and
+ * not after the time for heads is over. Undefined: nothing is wrong yet.
+ */
+export function judgePartialHead(text: string): HeadFault | undefined {
+  if (BARE_LINE_END.test(text)) return "head_malformed";
+  const lineEnd = text.indexOf("\r\n");
+  if (lineEnd === -1) {
+    if (text.length > TARGET_BYTES_MAX) return "target_too_long";
+    return PARTIAL_LINE.test(text) ? undefined : "head_malformed";
+  }
+  const last = text.lastIndexOf("\r\n") + 2;
+  if (!PARTIAL_HEADER.test(text.slice(last))) return "head_malformed";
+  const head = parseRequestHead(`${text.slice(0, last)}\r\n`, last + 2);
+  // Host may still come, and whatever depends on it.
+  return typeof head === "string" && head !== "host_invalid" ? head : undefined;
+}
