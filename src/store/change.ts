@@ -6,7 +6,7 @@
 import { randomUUID } from "node:crypto";
 import { toTimestamp } from "../base/clock.ts";
 import { jsonEqual } from "../base/json.ts";
-import type { JsonObject, JsonValue } from "../base/json.ts";
+import type { JsonObject } from "../base/json.ts";
 import { keyOf, keyText } from "../resource/resource.ts";
 import type { ObjectMeta, Resource, ResourceDraft, ResourceKey } from "../resource/resource.ts";
 import { StoreError } from "./store.ts";
@@ -119,15 +119,16 @@ function text(stamp: Stamp): string {
   return String(stamp.version);
 }
 
-function freeze(resource: object): Resource {
-  return frozenCopy(resource as JsonObject) as unknown as Resource;
+function freeze(resource: Resource): Resource {
+  return frozenCopy(resource);
 }
 
 /**
  * A deeply frozen copy of a JSON value without its undefined fields. What is frozen already is
  * shared: the unchanged parts of a stored resource are kept once, however many versions hold them.
+ * Throws TypeError for what JSON cannot hold.
  */
-export function frozenCopy(value: JsonValue): JsonValue {
+export function frozenCopy<T>(value: T): T {
   if (typeof value === "number" && !Number.isFinite(value)) {
     throw new TypeError(`Cannot store ${value}: it is not a JSON value`);
   }
@@ -136,17 +137,17 @@ export function frozenCopy(value: JsonValue): JsonValue {
     throw new TypeError(`Cannot store a ${typeof value}: it is not a JSON value`);
   }
   if (Object.isFrozen(value)) return value;
-  if (Array.isArray(value)) return Object.freeze(value.map(frozenCopy));
-  const copy: Record<string, JsonValue> = {};
+  if (Array.isArray(value)) return Object.freeze(value.map((item) => frozenCopy(item))) as T;
+  const copy: Record<string, unknown> = {};
   for (const [key, inner] of Object.entries(value)) {
     if (inner === undefined) continue;
     // An assignment to __proto__ would set the prototype instead of a field.
     if (key === "__proto__") Object.defineProperty(copy, key, field(frozenCopy(inner)));
-    else copy[key] = frozenCopy(inner);
+    else copy[key] = frozenCopy<unknown>(inner);
   }
-  return Object.freeze(copy);
+  return Object.freeze(copy) as T;
 }
 
-function field(value: JsonValue): PropertyDescriptor {
+function field(value: unknown): PropertyDescriptor {
   return { value, enumerable: true, configurable: true, writable: true };
 }

@@ -60,8 +60,12 @@ export class Overlay implements ResourceView {
     const kept = below.filter(
       (resource) => this.#puts.get(resource.kind)?.has(keyText(keyOf(resource))) !== true,
     );
-    const here = [...this.#puts.values()].flatMap((puts) => [...puts.values()]);
-    return [...kept, ...here.flatMap(resourcesOf).filter((resource) => isOwnedBy(resource, uid))];
+    for (const puts of this.#puts.values()) {
+      for (const { resource } of puts.values()) {
+        if (resource !== undefined && isOwnedBy(resource, uid)) kept.push(resource);
+      }
+    }
+    return kept;
   }
 
   /**
