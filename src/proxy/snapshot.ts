@@ -4,19 +4,23 @@
  * in one synchronous pass, so that no request sees half of it. A request reads a cell once and keeps
  * what it found: one rule for its whole life.
  */
+import type { BlockList } from "node:net";
 import type { RE2JS } from "re2js";
 import type {
+  ApiKeyAuth,
   Arm,
-  Filters,
   MatchEntry,
   ModelRoutePart,
   PartKey,
+  PathEdit,
   PoolPart,
   RateLimit,
+  Redirect,
   RulePart,
   SocketPart,
   SplitPart,
 } from "../compile/program.ts";
+import type { HostTable } from "./host-table.ts";
 
 export interface Cell<T> {
   /** Undefined while the part is not there: a reference that dangles is answered with 500. */
@@ -31,27 +35,40 @@ export interface Snapshot {
 
 export interface LinkedSocket {
   readonly part: SocketPart;
-  /** Exact listener hostnames, then wildcards with the longest suffix first, then "" . */
-  readonly listeners: readonly { readonly hostname: string; readonly table: Cell<LinkedTable> }[];
+  /** The most specific listener that fits a host takes the request, and no other is asked. */
+  readonly listeners: HostTable<Cell<LinkedTable>>;
 }
 
 export interface LinkedTable {
-  readonly hosts: readonly { readonly hostname: string; readonly matcher: PathMatcher }[];
+  /** Asked from the most specific host that fits to the least, until one has a match. */
+  readonly hosts: HostTable<Cell<PathMatcher>>;
 }
 
 /** The matches of one host, keyed so that a lookup costs the depth of the path, not the number of routes. */
 export interface PathMatcher {
   readonly exact: ReadonlyMap<string, readonly LinkedMatch[]>;
+  /** Asked after the exact paths and before the prefixes, in order of precedence. */
+  readonly regex: readonly LinkedMatch[];
   /** Prefixes without their trailing slash; "" is "/". */
   readonly prefix: ReadonlyMap<string, readonly LinkedMatch[]>;
-  readonly regex: readonly LinkedMatch[];
+  /** Slashes in the deepest prefix: no more of a path than that is ever looked at. */
+  readonly prefixDepthMax: number;
+}
+
+/** The matches of one page; a host's matcher is made of its pages. */
+export interface LinkedPage {
+  readonly matches: readonly LinkedMatch[];
 }
 
 export interface LinkedMatch {
   readonly entry: MatchEntry;
   readonly pathRegex: RE2JS | null;
+  /** Undefined: any method. */
+  readonly method: string | undefined;
   readonly headers: readonly LinkedValueMatch[] | null;
   readonly queryParams: readonly LinkedValueMatch[] | null;
+  /** An expression did not compile: the match fits nothing. */
+  readonly broken: boolean;
   readonly rule: Cell<LinkedRule>;
 }
 
@@ -62,45 +79,89 @@ export interface LinkedValueMatch {
   readonly regex: RE2JS | null;
 }
 
-export interface LinkedRule {
+/** Backends of which one answers, each with an interval of [0, 1). */
+export interface WeightedSet {
+  readonly backends: readonly LinkedBackend[];
+  readonly weightSum: number;
+  /** Where the interval of each backend ends. */
+  readonly ends: readonly number[];
+}
+
+export interface LinkedRule extends WeightedSet {
   /** "rule" for HTTP, "models" for an LLM route, which reads the body before it chooses. */
   readonly part: RulePart | ModelRoutePart;
   readonly route: string;
   /** The metrics row of the route as a whole. */
   readonly row: number;
+  /** Filled by `armRow` (choose.ts): the rows of this route's arms. */
+  readonly armRows: Map<LinkedArm, number>;
   readonly auth: LinkedAuth | null;
   readonly limits: readonly LinkedLimit[] | null;
-  /** Empty for LLM routes, whose choices stand per model in `models`. */
-  readonly backends: readonly LinkedBackend[];
-  readonly weightSum: number;
+  /** Answers the request by itself. */
+  readonly redirect: Redirect | null;
+  /** Of the rule alone, for answers that no backend gives. */
+  readonly responseEdits: LinkedEdits | null;
+  /** 0: no limit. */
+  readonly requestTimeoutMs: number;
+  /** 0: no limit. */
+  readonly backendRequestTimeoutMs: number;
+  /** Null for HTTP; an LLM route has its choices per model here and none in `backends`. */
   readonly models: readonly LinkedModelRule[] | null;
 }
 
-export interface LinkedModelRule {
+export interface LinkedModelRule extends WeightedSet {
+  /** Any of them fits; empty fits every model. */
   readonly models: readonly LinkedValueMatch[];
-  readonly backends: readonly LinkedBackend[];
-  readonly weightSum: number;
   readonly requestTimeoutMs: number;
   readonly backendRequestTimeoutMs: number;
 }
 
+/** One backendRef with the filters of its rule and then its own, already merged. */
 export interface LinkedBackend {
   readonly weight: number;
-  /** Null where the reference is invalid. */
+  /** Null where the reference is invalid: its share is answered with 500. */
   readonly split: Cell<LinkedSplit> | null;
-  readonly filters: Filters | null;
+  readonly requestEdits: LinkedEdits | null;
+  readonly responseEdits: LinkedEdits | null;
+  /** The Host that the upstream sees, or null for the client's. */
+  readonly rewriteHost: string | null;
+  /** Applied one after the other; see rewriteTarget (rewrite.ts). */
+  readonly pathEdits: readonly PathEdit[];
+  /** A redirect that stands on this backendRef alone. */
+  readonly redirect: Redirect | null;
   readonly modelNameOverride: string | null;
+}
+
+/** Header edits as a head is written: drop these lines, then append this text. */
+export interface LinkedEdits {
+  /** Lower case. */
+  readonly drop: ReadonlySet<string>;
+  /** Whole lines, each ended by CR LF; "" for none. */
+  readonly append: string;
+  readonly appended: readonly (readonly [name: string, value: string])[];
 }
 
 export interface LinkedSplit {
   readonly part: SplitPart;
   readonly arms: readonly LinkedArm[];
+  /** Where the interval of each arm ends in [0, 1). */
+  readonly ends: readonly number[];
 }
 
 export interface LinkedArm {
   readonly arm: Arm;
   readonly gate: number;
   readonly pool: Cell<LinkedPool>;
+  /** What the provider wants added; null where none is wanted, or where its value is missing. */
+  readonly credential: LinkedCredential | null;
+  /** The provider wants a credential that is not there: the request is answered with 500. */
+  readonly credentialMissing: boolean;
+}
+
+/** A header that carries a secret: never logged. */
+export interface LinkedCredential {
+  readonly name: string;
+  readonly value: string;
 }
 
 export interface LinkedPool {
@@ -108,12 +169,32 @@ export interface LinkedPool {
 }
 
 export interface LinkedAuth {
-  /** Looks up the SHA-256 of a presented key; returns the client id. */
+  /** Looks up the lower-case SHA-256 of a presented key; returns the client id. */
   readonly clientOf: (digest: string) => string | undefined;
-  readonly auth: NonNullable<RulePart["auth"]>;
+  readonly auth: ApiKeyAuth;
+  /** What must not reach the upstream (`sanitize`); empty lists where it may. */
+  readonly stripHeaders: ReadonlySet<string>;
+  readonly stripParams: readonly string[];
+  readonly stripCookies: readonly string[];
 }
 
 export interface LinkedLimit {
   readonly limit: RateLimit;
   readonly intervalNs: bigint;
+  /** The bucket where no selector is Distinct. */
+  readonly bucket: bigint;
+  /** Whether each client or value has a bucket of its own. */
+  readonly distinct: boolean;
+  readonly headers: readonly LinkedLimitHeader[];
+  /** Null: any address. */
+  readonly sources: BlockList | null;
+  readonly distinctSource: boolean;
+}
+
+export interface LinkedLimitHeader {
+  readonly name: string;
+  readonly type: "Exact" | "RegularExpression" | "Distinct";
+  readonly value: string;
+  readonly regex: RE2JS | null;
+  readonly invert: boolean;
 }

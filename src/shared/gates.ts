@@ -26,8 +26,14 @@ export class Gates {
     return gate === -1 || Atomics.load(this.#flags, gate) === OPEN;
   }
 
+  /** Keeps a place for an arm. The control thread alone, before a worker hears of the arm. */
+  reserve(armId: string): void {
+    this.#index.reserve(armId);
+  }
+
+  /** Opens or closes an arm on every worker at once. The control thread alone. */
   set(armId: string, open: boolean): void {
-    const gate = this.#index.findOrInsert(armId);
+    const gate = this.#index.reserve(armId);
     if (gate !== -1) Atomics.store(this.#flags, gate, open ? OPEN : CLOSED);
   }
 

@@ -1,8 +1,12 @@
 /**
  * A fixed open-addressed table of 64-bit key hashes in shared memory: it gives each key a small
- * index that every thread agrees on, without a message between them. Slots of metrics and gates of
- * arms are found through it. Inserting is a compare-and-set; removing is left to the control thread,
- * which alone knows that no worker uses the key any more.
+ * index that every thread agrees on, without a message between them. Rows of metrics and gates of
+ * arms are found through it.
+ *
+ * The control thread reserves a key before any worker hears of it and frees it when none uses it any
+ * more; it alone reuses freed places. A key that nobody reserved can be inserted by any thread, but
+ * only at the end of its chain: there all threads compete for the same place, so that none can get
+ * a second index for it.
  */
 import { hash64 } from "../base/hash.ts";
 
@@ -24,7 +28,7 @@ export class IndexTable {
 
   /** The index of `key`, or -1. */
   find(key: string): number {
-    const wanted = hash64(key);
+    const wanted = keyOf(key);
     for (let step = 0, index = this.#start(wanted); step < this.capacity; step++) {
       const found = Atomics.load(this.#keys, index);
       if (found === wanted) return index;
@@ -34,39 +38,54 @@ export class IndexTable {
     return -1;
   }
 
-  /** The index of `key`, which is given one if it has none; -1 when the table is full. */
+  /** The index of `key`, which is given one if it has none; -1 when there is no room. Any thread. */
   findOrInsert(key: string): number {
-    const wanted = hash64(key);
+    const wanted = keyOf(key);
     for (;;) {
-      const place = this.#place(wanted);
-      if (place === -1) return -1;
-      const seen = Atomics.load(this.#keys, place);
-      if (seen === wanted) return place;
-      if (seen !== EMPTY && seen !== REMOVED) continue;
-      if (Atomics.compareExchange(this.#keys, place, seen, wanted) === seen) return place;
+      const { place, end } = this.#search(wanted);
+      if (place !== -1 || end === -1) return place;
+      const seen = Atomics.compareExchange(this.#keys, end, EMPTY, wanted);
+      if (seen === EMPTY || seen === wanted) return end;
     }
   }
 
-  /** Frees the place of `key`. Only once no thread can still use its index. */
+  /** As `findOrInsert`, but also into freed places. The control thread alone, before any worker. */
+  reserve(key: string): number {
+    const wanted = keyOf(key);
+    for (;;) {
+      const { place, freed } = this.#search(wanted);
+      if (place !== -1) return place;
+      if (freed === -1) return this.findOrInsert(key);
+      if (Atomics.compareExchange(this.#keys, freed, REMOVED, wanted) === REMOVED) return freed;
+    }
+  }
+
+  /** Frees the place of `key`. The control thread alone, once no worker can still use its index. */
   remove(key: string): void {
     const index = this.find(key);
     if (index !== -1) Atomics.store(this.#keys, index, REMOVED);
   }
 
-  /** Where `wanted` stands, or the first free place on its way, or -1. */
-  #place(wanted: bigint): number {
-    let free = -1;
+  /** Where `wanted` stands, the first freed place on its way, and the empty one at its end; or -1. */
+  #search(wanted: bigint): { place: number; freed: number; end: number } {
+    let freed = -1;
     for (let step = 0, index = this.#start(wanted); step < this.capacity; step++) {
       const found = Atomics.load(this.#keys, index);
-      if (found === wanted) return index;
-      if (found === REMOVED && free === -1) free = index;
-      if (found === EMPTY) return free === -1 ? index : free;
+      if (found === wanted) return { place: index, freed, end: -1 };
+      if (found === REMOVED && freed === -1) freed = index;
+      if (found === EMPTY) return { place: -1, freed, end: index };
       index = (index + 1) & this.#mask;
     }
-    return free;
+    return { place: -1, freed, end: -1 };
   }
 
   #start(hash: bigint): number {
     return Number(BigInt.asUintN(32, hash)) & this.#mask;
   }
+}
+
+/** A hash that is neither of the two marks. */
+function keyOf(key: string): bigint {
+  const hash = hash64(key);
+  return hash === REMOVED ? 2n : hash;
 }

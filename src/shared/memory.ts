@@ -2,6 +2,7 @@
  * The shared memory of one process: allocated once by the main thread, handed to every thread when
  * it starts, and kept when a thread is replaced. Pages that are never touched cost nothing.
  */
+import { allocateLimits } from "./limits.ts";
 import { METRIC_FIELDS } from "./metrics.ts";
 
 export interface SharedMemory {
@@ -35,6 +36,6 @@ export function allocateSharedMemory(workers: number): SharedMemory {
       index: new SharedArrayBuffer(GATES_MAX * 8),
       flags: new SharedArrayBuffer(GATES_MAX * 4),
     },
-    limits: new SharedArrayBuffer(LIMIT_CELLS_MAX * 16),
+    limits: allocateLimits(LIMIT_CELLS_MAX),
   };
 }

@@ -34,6 +34,8 @@ export const FIELD = {
   /** Requests refused by rate limit and by authentication. */
   limited: 20,
   unauthenticated: 21,
+  /** Requests that shared a bucket because the table of buckets was full. */
+  limitOverflow: 22,
   /** Latency of attempts, from dispatch to the end of the response. */
   latencyBuckets: 24,
   /** Time to first token of streamed LLM answers. */
@@ -111,7 +113,12 @@ export class MetricReader {
     return sums;
   }
 
-  /** Frees a row that no worker knows any more, and clears it for its next owner. */
+  /** Keeps a row for a pair. The control thread alone, before a worker hears of the pair. */
+  reserve(route: string, armId: string): void {
+    this.#index.reserve(metricKey(route, armId));
+  }
+
+  /** Frees a row that no worker writes any more, and clears it for its next owner. */
   remove(route: string, armId: string): void {
     const key = metricKey(route, armId);
     const slot = this.#index.find(key);

@@ -1,0 +1,16 @@
+/**
+ * What matching, admission, choice and rewriting read of a request: the shape that the parser's
+ * RequestHead has, named here so that those decisions can be tested without a socket. Nothing in
+ * here may be kept beyond the request, for a slice pins the whole head.
+ */
+export interface RequestFields {
+  readonly method: string;
+  /** As sent, up to the "?". */
+  readonly path: string;
+  /** Without the "?"; "" where there is none. */
+  readonly query: string;
+  /** Lower case, without the port; "" where the client named no host. */
+  readonly host: string;
+  /** The value of a header by its lower-case name; several values are joined by ", ". */
+  header(lowerName: string): string | undefined;
+}

@@ -1,0 +1,105 @@
+/**
+ * URLRewrite, RequestRedirect and header edits as Gateway API defines them. Values come from checked
+ * resources and paths from a checked head; nothing else can get into a head from here.
+ */
+import type { HeaderEdits, PathEdit, Redirect } from "../compile/program.ts";
+import { withoutParams } from "./query.ts";
+import type { RequestFields } from "./request-fields.ts";
+import type { LinkedAuth, LinkedEdits } from "./snapshot.ts";
+
+/** The request target that goes upstream, in origin form: edited path, query as it was sent. */
+export function rewriteTarget(
+  head: RequestFields,
+  pathEdits: readonly PathEdit[],
+  auth: LinkedAuth | null,
+): string {
+  let path = head.path;
+  for (const edit of pathEdits) path = editPath(path, edit);
+  const query =
+    auth === null || auth.stripParams.length === 0 || head.query === ""
+      ? head.query
+      : withoutParams(head.query, auth.stripParams);
+  return query === "" ? path : `${path}?${query}`;
+}
+
+/** Gateway API `HTTPPathModifier`: the prefix is replaced by whole elements, never inside of one. */
+export function editPath(path: string, edit: PathEdit): string {
+  if (edit.type === "ReplaceFullPath") return edit.value === "" ? "/" : edit.value;
+  const prefix = withoutTrailingSlash(edit.prefix);
+  const inside =
+    path.startsWith(prefix) && (path.length === prefix.length || path[prefix.length] === "/");
+  if (!inside) return path;
+  const edited = withoutTrailingSlash(edit.value) + path.slice(prefix.length);
+  return edited === "" ? "/" : edited;
+}
+
+function withoutTrailingSlash(text: string): string {
+  return text.endsWith("/") ? text.slice(0, -1) : text;
+}
+
+export interface RedirectOrigin {
+  readonly scheme: "http" | "https";
+  /** The listener's port. */
+  readonly port: number;
+}
+
+/**
+ * The Location of a redirect (Gateway API `HTTPRequestRedirectFilter`). Without `port` it is the
+ * scheme's own port where the filter names a scheme, else the listener's; a scheme's own port is
+ * left out. A client that named no host gets a path alone (RFC 9110 section 10.2.2).
+ */
+export function redirectLocation(
+  redirect: Redirect,
+  head: RequestFields,
+  origin: RedirectOrigin,
+): string {
+  const path = redirect.path === undefined ? head.path : editPath(head.path, redirect.path);
+  const target = head.query === "" ? path : `${path}?${head.query}`;
+  const host = redirect.hostname ?? head.host;
+  if (host === "") return target;
+  const scheme = redirect.scheme ?? origin.scheme;
+  const own = scheme === "https" ? 443 : 80;
+  const port = redirect.port ?? (redirect.scheme === undefined ? origin.port : own);
+  return `${scheme}://${host}${port === own ? "" : `:${port}`}${target}`;
+}
+
+/** Visible characters, blanks and obs-text: what a field value may hold (RFC 9110 section 5.5). */
+const FIELD_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
+const FIELD_NAME = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+
+/** Whether a header can be written into a head without becoming something else. */
+export function isSafeHeader(name: string, value: string): boolean {
+  return FIELD_NAME.test(name) && FIELD_VALUE.test(value);
+}
+
+/**
+ * Edits as a head is written: `remove` and `set` drop the lines that are there, `set` and `add`
+ * append lines of their own, which is how values are added (RFC 9110 section 5.3). `second` is
+ * applied to what `first` leaves. Null where there is nothing to do. Throws on a header that cannot
+ * be written.
+ */
+export function linkEdits(
+  first: HeaderEdits | undefined,
+  second: HeaderEdits | undefined,
+): LinkedEdits | null {
+  const drop = new Set<string>();
+  let appended: (readonly [string, string])[] = [];
+  for (const edits of [first, second]) {
+    if (edits === undefined) continue;
+    const dropped = [...(edits.remove ?? []), ...(edits.set ?? []).map(([name]) => name)];
+    const names = new Set(dropped.map((name) => name.toLowerCase()));
+    for (const name of names) drop.add(name);
+    appended = appended.filter(([name]) => !names.has(name.toLowerCase()));
+    appended.push(...(edits.set ?? []), ...(edits.add ?? []));
+  }
+  if (drop.size === 0 && appended.length === 0) return null;
+  for (const [name, value] of appended) {
+    if (!isSafeHeader(name, value))
+      throw new Error(`Cannot write the header ${JSON.stringify(name)}`);
+  }
+  return {
+    drop,
+    append: appended.map(([name, value]) => `${name}: ${value}\r\n`).join(""),
+    appended,
+  };
+}
