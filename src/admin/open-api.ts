@@ -1,0 +1,7 @@
+import type { Exchange } from "./route.ts";
+export interface OpenApi {
+  answer(exchange: Exchange): void;
+}
+export function createOpenApi(): OpenApi {
+  return { answer() {} };
+}
