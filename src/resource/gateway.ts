@@ -1,0 +1,263 @@
+/**
+ * Gateway (gateway.networking.k8s.io/v1): addresses and listeners. Protocols beside HTTP parse, for
+ * they are valid Gateway API; the compiler answers them with a condition.
+ */
+import { isIP } from "node:net";
+import { z } from "zod";
+import { conditions } from "./condition.ts";
+import {
+  apiGroup,
+  hostname,
+  kindName,
+  namespaceName,
+  resourceName,
+  sectionName,
+} from "./format.ts";
+import { column, conditionColumn, defineKind, type Typed } from "./kind.ts";
+import { GATEWAY_GROUP } from "./reference.ts";
+import {
+  across,
+  choice,
+  object,
+  port,
+  quoted,
+  type Refuse,
+  refuseDuplicates,
+  stringMap,
+  text,
+  words,
+} from "./schema.ts";
+
+const PROTOCOL =
+  /^(?:[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?|[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?\/[A-Za-z0-9]+)$/;
+
+/** `metav1.LabelSelector`. */
+export const labelSelector = object({
+  matchLabels: stringMap(64).exactOptional().describe("Labels that must have these values."),
+  matchExpressions: z
+    .array(
+      object({
+        key: words(317).describe("The label."),
+        operator: choice(["In", "NotIn", "Exists", "DoesNotExist"]).describe("How it is compared."),
+        values: z.array(z.string().max(63)).max(64).exactOptional().describe("For In and NotIn."),
+      }).superRefine(
+        across((expression: LabelExpression, refuse) => {
+          const needsValues = expression.operator === "In" || expression.operator === "NotIn";
+          const count = expression.values?.length ?? 0;
+          if (needsValues && count === 0) refuse(["values"], "must not be empty for In and NotIn");
+          if (!needsValues && count > 0) {
+            refuse(["values"], `must be absent for ${expression.operator}`);
+          }
+        }),
+      ),
+    )
+    .max(64)
+    .exactOptional()
+    .describe("Conditions on labels; all must hold."),
+});
+
+interface LabelExpression {
+  readonly operator: string;
+  readonly values?: readonly string[];
+}
+
+const allowedRoutes = object({
+  namespaces: object({
+    from: choice(["All", "Selector", "Same", "None"])
+      .default("Same")
+      .describe("Which namespaces' routes may attach."),
+    selector: labelSelector.exactOptional().describe("For Selector: labels of the namespaces."),
+  })
+    .default({ from: "Same" })
+    .describe("Namespaces whose routes may attach."),
+  kinds: z
+    .array(
+      object({
+        group: apiGroup().default(GATEWAY_GROUP).describe("API group of the route's kind."),
+        kind: kindName().describe("Kind of route."),
+      }),
+    )
+    .max(8)
+    .exactOptional()
+    .describe("Kinds of routes that may attach; those of the protocol where absent."),
+}).superRefine(
+  across((allowed: { namespaces: { from: string; selector?: unknown } }, refuse) => {
+    if (allowed.namespaces.from === "Selector" && allowed.namespaces.selector === undefined) {
+      refuse(["namespaces", "selector"], "is required for from: Selector");
+    }
+  }),
+);
+
+const tls = object(
+  {
+    mode: choice(["Terminate", "Passthrough"])
+      .default("Terminate")
+      .describe("Whether TLS ends here or at the backend."),
+    certificateRefs: z
+      .array(
+        object({
+          group: apiGroup().default("").describe("API group of the certificate's resource."),
+          kind: kindName().default("Secret").describe("Kind of the certificate's resource."),
+          name: resourceName().describe("Name of the Secret."),
+          namespace: namespaceName().exactOptional().describe("Namespace of the Secret."),
+        }),
+      )
+      .max(64)
+      .exactOptional()
+      .describe("Certificates to present."),
+    options: stringMap(16).exactOptional().describe("Settings of the implementation."),
+  },
+  { unsupported: ["frontendValidation"] },
+);
+
+const listener = object({
+  name: sectionName().describe("Name of the listener, unique in the Gateway."),
+  hostname: hostname()
+    .exactOptional()
+    .describe("Host that requests must ask for; any where absent. *.example.com takes all below."),
+  port: port().describe("Port to listen on, 1 to 65535."),
+  protocol: text(PROTOCOL, "a protocol such as HTTP, HTTPS, TLS, TCP or UDP", 255).describe(
+    "Protocol to expect; HTTP is served by this version.",
+  ),
+  tls: tls.exactOptional().describe("TLS of an HTTPS or TLS listener."),
+  allowedRoutes: allowedRoutes
+    .default({ namespaces: { from: "Same" } })
+    .describe("Which routes may attach."),
+}).superRefine(
+  across((value: ListenerShape, refuse) => {
+    const { protocol } = value;
+    if (["HTTP", "TCP", "UDP"].includes(protocol) && value.tls !== undefined) {
+      refuse(["tls"], `must be absent for protocol ${protocol}`);
+    }
+    if (["TCP", "UDP"].includes(protocol) && value.hostname !== undefined) {
+      refuse(["hostname"], `must be absent for protocol ${protocol}`);
+    }
+    if (protocol === "HTTPS" && value.tls?.mode === "Passthrough") {
+      refuse(["tls", "mode"], "must be Terminate for protocol HTTPS");
+    }
+    if (value.tls?.mode === "Terminate" && (value.tls.certificateRefs ?? []).length === 0) {
+      if (Object.keys(value.tls.options ?? {}).length === 0) {
+        refuse(["tls", "certificateRefs"], "must name a certificate for mode Terminate");
+      }
+    }
+  }),
+);
+
+interface ListenerShape {
+  readonly protocol: string;
+  readonly hostname?: string;
+  readonly tls?: z.infer<typeof tls>;
+}
+
+const address = object({
+  type: choice(["IPAddress"], ["Hostname", "NamedAddress"])
+    .default("IPAddress")
+    .describe("Kind of address."),
+  value: z
+    .string()
+    .max(253)
+    .refine((value) => isIP(value) !== 0, {
+      error: ({ input }) => `must be an IP address, is ${quoted(input)}`,
+    })
+    .describe("The IP address to bind."),
+});
+
+const specFields = object(
+  {
+    gatewayClassName: words(253).describe("sluice; Gateways of other classes are left alone."),
+    listeners: z.array(listener).min(1).max(64).describe("Ports and hosts to listen on."),
+    addresses: z
+      .array(address)
+      .max(16)
+      .exactOptional()
+      .describe("Addresses to bind; every address of the host where absent."),
+  },
+  { unsupported: ["infrastructure", "backendTLS", "tls", "allowedListeners", "defaultScope"] },
+);
+
+export type GatewaySpec = z.infer<typeof specFields>;
+export type Listener = GatewaySpec["listeners"][number];
+
+function checkSpec(spec: GatewaySpec, refuse: Refuse): void {
+  refuseDuplicates(
+    spec.listeners,
+    { path: ["listeners"], field: "name", keyOfItem: (item) => item.name, what: "the name" },
+    refuse,
+  );
+  refuseDuplicates(
+    spec.listeners,
+    {
+      path: ["listeners"],
+      field: "port",
+      keyOfItem: listenerEndpoint,
+      what: "protocol, port and hostname",
+    },
+    refuse,
+  );
+  refuseDuplicates(
+    spec.addresses,
+    { path: ["addresses"], field: "value", keyOfItem: (item) => item.value, what: "the address" },
+    refuse,
+  );
+}
+
+function listenerEndpoint(item: Listener): string {
+  return `${item.protocol} ${item.port} ${item.hostname ?? "(any host)"}`;
+}
+
+const gatewaySpec = specFields.superRefine(across(checkSpec)).describe("What to listen on.");
+
+const gatewayStatus = z
+  .looseObject({
+    addresses: z
+      .array(z.looseObject({ type: z.string().exactOptional(), value: z.string() }))
+      .max(16)
+      .exactOptional()
+      .describe("Addresses that are bound."),
+    conditions,
+    listeners: z
+      .array(
+        z.looseObject({
+          name: z.string().describe("Name of the listener."),
+          attachedRoutes: z.number().int().describe("Routes attached to the listener."),
+          supportedKinds: z
+            .array(z.looseObject({ group: z.string().exactOptional(), kind: z.string() }))
+            .max(8)
+            .exactOptional()
+            .describe("Kinds of routes that the listener takes."),
+          conditions,
+        }),
+      )
+      .max(64)
+      .exactOptional()
+      .describe("State of each listener."),
+  })
+  .describe("What Sluice has made of the Gateway.");
+
+export type GatewayStatus = z.infer<typeof gatewayStatus>;
+export type Gateway = Typed<"Gateway", { spec: GatewaySpec; status?: GatewayStatus }>;
+
+export const GATEWAY = defineKind({
+  group: GATEWAY_GROUP,
+  version: "v1",
+  olderVersions: ["v1beta1"],
+  kind: "Gateway",
+  plural: "gateways",
+  shortNames: ["gtw"],
+  categories: ["gateway-api"],
+  description: "Where traffic comes in: addresses, ports and hosts to listen on.",
+  fields: { spec: gatewaySpec },
+  status: gatewayStatus,
+  columns: [
+    column("Class", "spec.gatewayClassName"),
+    {
+      name: "Address",
+      type: "string",
+      priority: 0,
+      description: "Addresses that are bound.",
+      value: (resource) =>
+        (resource as Gateway).status?.addresses?.map((item) => item.value).join(","),
+    },
+    conditionColumn("Programmed", "Programmed"),
+  ],
+});

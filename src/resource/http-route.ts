@@ -1,0 +1,304 @@
+/**
+ * HTTPRoute (gateway.networking.k8s.io/v1): which requests go where. Limits, defaults and the rules
+ * across fields are those of the published CRD (apis/v1/httproute_types.go, its CEL rules).
+ */
+import { z } from "zod";
+import { parseDuration } from "../base/duration.ts";
+import { conditions } from "./condition.ts";
+import {
+  gatewayDuration,
+  headerName,
+  hostname,
+  pathProblem,
+  regexProblem,
+  sectionName,
+} from "./format.ts";
+import { checkFilters, httpFilter, prefixReplacementPath } from "./http-filter.ts";
+import { column, defineKind, type Typed } from "./kind.ts";
+import { backendReferenceFields, GATEWAY_GROUP, parentReference } from "./reference.ts";
+import { across, choice, object, type Refuse, refuseDuplicates, words } from "./schema.ts";
+
+const MATCHES_MAX = 128;
+
+const valueMatchType = choice(["Exact", "RegularExpression"])
+  .default("Exact")
+  .describe("How the value is compared; expressions are RE2 and must match all of it.");
+
+const headerMatch = object({
+  type: valueMatchType,
+  name: headerName().describe("Name of the header; case does not count."),
+  value: words(4096).describe("The value, or the expression."),
+}).superRefine(across(checkExpression));
+
+const queryMatch = object({
+  type: valueMatchType,
+  name: headerName().describe("Name of the query parameter; case counts."),
+  value: words(1024).describe("The value, or the expression."),
+}).superRefine(across(checkExpression));
+
+const pathMatch = object({
+  type: choice(["Exact", "PathPrefix", "RegularExpression"])
+    .default("PathPrefix")
+    .describe("How the path is compared; a prefix is compared element by element."),
+  value: z.string().max(1024).default("/").describe("The path, or the RE2 expression."),
+}).superRefine(
+  across((match: { readonly type: string; readonly value: string }, refuse) => {
+    const regex = match.type === "RegularExpression";
+    const problem = regex ? regexProblem(match.value) : pathProblem(match.value);
+    if (problem !== undefined) refuse(["value"], problem);
+  }),
+);
+
+const PATH_DEFAULT = { type: "PathPrefix", value: "/" } as const;
+
+const routeMatch = object({
+  path: pathMatch.default(PATH_DEFAULT).describe("The path; any where absent."),
+  headers: z.array(headerMatch).max(16).exactOptional().describe("Headers; all must match."),
+  queryParams: z
+    .array(queryMatch)
+    .max(16)
+    .exactOptional()
+    .describe("Query parameters; all must match."),
+  method: choice(["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"])
+    .exactOptional()
+    .describe("The method; any where absent."),
+}).superRefine(
+  across((match: { headers?: NamedMatch[]; queryParams?: NamedMatch[] }, refuse) => {
+    refuseDuplicates(
+      match.headers,
+      {
+        path: ["headers"],
+        field: "name",
+        keyOfItem: (item) => item.name.toLowerCase(),
+        what: "the header",
+      },
+      refuse,
+    );
+    refuseDuplicates(
+      match.queryParams,
+      {
+        path: ["queryParams"],
+        field: "name",
+        keyOfItem: (item) => item.name,
+        what: "the parameter",
+      },
+      refuse,
+    );
+  }),
+);
+
+interface NamedMatch {
+  readonly name: string;
+}
+
+function checkExpression(
+  match: { readonly type: string; readonly value: string },
+  refuse: Refuse,
+): void {
+  const problem = match.type === "RegularExpression" ? regexProblem(match.value) : undefined;
+  if (problem !== undefined) refuse(["value"], problem);
+}
+
+const backendReference = object({
+  ...backendReferenceFields,
+  filters: z
+    .array(httpFilter)
+    .max(16)
+    .exactOptional()
+    .describe("Filters for requests that go to this backend."),
+})
+  .superRefine(
+    across((reference: BackendReferenceShape, refuse) => {
+      const service = reference.group === "" && reference.kind === "Service";
+      if (service && reference.port === undefined) refuse(["port"], "is required for a Service");
+      checkFilters(reference.filters, ["filters"], refuse);
+    }),
+  )
+  .describe("Where a share of the requests goes.");
+
+interface BackendReferenceShape {
+  readonly group: string;
+  readonly kind: string;
+  readonly port?: number;
+  readonly filters?: z.infer<typeof httpFilter>[];
+}
+
+const timeouts = object({
+  request: gatewayDuration()
+    .exactOptional()
+    .describe("From the request's head to the response's end, over all attempts; 0s: no limit."),
+  backendRequest: gatewayDuration()
+    .exactOptional()
+    .describe("For one attempt at a backend; at most `request`; 0s: no limit."),
+}).superRefine(across(checkTimeouts));
+
+/** `backendRequest` lies within `request` (GEP-1742); 0s means no limit. */
+export function checkTimeouts(
+  value: { readonly request?: string; readonly backendRequest?: string },
+  refuse: Refuse,
+): void {
+  const requestMs = parseDuration(value.request ?? "0s") ?? 0;
+  const attemptMs = parseDuration(value.backendRequest ?? "0s") ?? 0;
+  if (requestMs !== 0 && attemptMs > requestMs) {
+    refuse(["backendRequest"], `must be at most the request timeout of ${value.request}`);
+  }
+}
+
+const ruleFields = object(
+  {
+    name: sectionName().exactOptional().describe("Name of the rule, unique in the route."),
+    matches: z
+      .array(routeMatch)
+      .max(64)
+      .default([{ path: PATH_DEFAULT }])
+      .describe("Which requests the rule takes; one match suffices."),
+    filters: z.array(httpFilter).max(16).exactOptional().describe("Changes to the requests."),
+    backendRefs: z
+      .array(backendReference)
+      .max(16)
+      .exactOptional()
+      .describe("Where the requests go, in proportion to weight."),
+    timeouts: timeouts.exactOptional().describe("How long a request may take."),
+  },
+  { unsupported: ["retry", "sessionPersistence"] },
+);
+
+export type HttpRule = z.infer<typeof ruleFields>;
+export type HttpMatch = HttpRule["matches"][number];
+export type HttpBackendRef = NonNullable<HttpRule["backendRefs"]>[number];
+
+function checkRule(value: HttpRule, refuse: Refuse): void {
+  checkFilters(value.filters, ["filters"], refuse);
+  const redirects = value.filters?.some((filter) => filter.type === "RequestRedirect") === true;
+  if (redirects && (value.backendRefs ?? []).length > 0) {
+    refuse(["backendRefs"], "must be absent beside a RequestRedirect filter");
+  }
+  const only = value.matches.length === 1 ? value.matches[0] : undefined;
+  const onePrefix = only?.path.type === "PathPrefix";
+  const places: (readonly (string | number)[])[] = [];
+  for (const [index, filter] of (value.filters ?? []).entries()) {
+    const place = prefixReplacementPath(filter);
+    if (place !== undefined) places.push(["filters", index, ...place]);
+  }
+  for (const [at, reference] of (value.backendRefs ?? []).entries()) {
+    for (const [index, filter] of (reference.filters ?? []).entries()) {
+      const place = prefixReplacementPath(filter);
+      if (place !== undefined) places.push(["backendRefs", at, "filters", index, ...place]);
+    }
+  }
+  for (const place of onePrefix ? [] : places) {
+    refuse(place, "ReplacePrefixMatch needs a rule with exactly one match, of type PathPrefix");
+  }
+}
+
+const rule = ruleFields.superRefine(across(checkRule));
+
+const specFields = object(
+  {
+    parentRefs: z
+      .array(parentReference)
+      .max(32)
+      .exactOptional()
+      .describe("The Gateways that the route attaches to."),
+    hostnames: z
+      .array(hostname())
+      .max(16)
+      .exactOptional()
+      .describe("Hosts that the route serves; those of the listener where absent."),
+    rules: z
+      .array(rule)
+      .min(1)
+      .max(16)
+      .default([{ matches: [{ path: PATH_DEFAULT }] }])
+      .describe("Which requests go where."),
+  },
+  { unsupported: ["useDefaultGateways"] },
+);
+
+export type HttpRouteSpec = z.infer<typeof specFields>;
+
+const httpRouteSpec = specFields
+  .superRefine(across(checkSpec))
+  .describe("Which requests go where.");
+
+function checkSpec(spec: HttpRouteSpec, refuse: Refuse): void {
+  checkParents(spec.parentRefs, refuse);
+  refuseDuplicates(
+    spec.rules,
+    { path: ["rules"], field: "name", keyOfItem: (item) => item.name, what: "the name" },
+    refuse,
+  );
+  const matches = spec.rules.reduce((sum, item) => sum + item.matches.length, 0);
+  if (matches > MATCHES_MAX) {
+    refuse(["rules"], `may have at most ${MATCHES_MAX} matches in all, has ${matches}`);
+  }
+}
+
+/** Two references to one parent must name different sections or ports, and both must name them. */
+export function checkParents(
+  parents: readonly z.infer<typeof parentReference>[] | undefined,
+  refuse: Refuse,
+): void {
+  const seen: z.infer<typeof parentReference>[] = [];
+  for (const [index, parent] of (parents ?? []).entries()) {
+    const rival = seen.find((other) => clash(other, parent));
+    if (rival !== undefined) {
+      refuse(
+        ["parentRefs", index],
+        `names the Gateway ${parent.name} again: each entry needs a sectionName or port of its own`,
+      );
+    }
+    seen.push(parent);
+  }
+}
+
+function clash(a: z.infer<typeof parentReference>, b: z.infer<typeof parentReference>): boolean {
+  if (a.name !== b.name || (a.namespace ?? "") !== (b.namespace ?? "")) return false;
+  if (a.sectionName === undefined && b.sectionName === undefined) {
+    return a.port === undefined || b.port === undefined || a.port === b.port;
+  }
+  if (a.sectionName === undefined || b.sectionName === undefined) return true;
+  return a.sectionName === b.sectionName && (a.port ?? 0) === (b.port ?? 0);
+}
+
+/** The status of every kind of route (Gateway API RouteStatus). */
+export const routeStatus = z
+  .looseObject({
+    parents: z
+      .array(
+        z.looseObject({
+          parentRef: z.looseObject({}).describe("The Gateway."),
+          controllerName: words(253).describe("Who wrote this entry."),
+          conditions,
+        }),
+      )
+      .max(32)
+      .exactOptional()
+      .describe("State of the route at each of its parents."),
+  })
+  .describe("What Sluice has made of the route.");
+
+export type RouteStatus = z.infer<typeof routeStatus>;
+export type HTTPRoute = Typed<"HTTPRoute", { spec: HttpRouteSpec; status?: RouteStatus }>;
+
+export const HTTP_ROUTE = defineKind({
+  group: GATEWAY_GROUP,
+  version: "v1",
+  olderVersions: ["v1beta1"],
+  kind: "HTTPRoute",
+  plural: "httproutes",
+  categories: ["gateway-api"],
+  description: "Which HTTP requests of a Gateway go to which backends.",
+  fields: { spec: httpRouteSpec },
+  status: routeStatus,
+  columns: [
+    {
+      name: "Hostnames",
+      type: "string",
+      priority: 0,
+      description: "Hosts that the route serves.",
+      value: (resource) => JSON.stringify((resource as HTTPRoute).spec.hostnames ?? []),
+    },
+    column("Rules", "spec.rules", { type: "integer", priority: 1 }),
+  ],
+});
