@@ -1,0 +1,21 @@
+/** IP addresses that sockets are bound to: one spelling for each, and which of them overlap. */
+
+const IPV4 = /^(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}$/;
+
+/** The address in its shortest spelling, or undefined where `text` is no IP address. */
+export function canonicalAddress(text: string): string | undefined {
+  if (IPV4.test(text)) return text;
+  if (!text.includes(":") || !/^[0-9a-fA-F:.]+$/.test(text)) return undefined;
+  const url = URL.parse(`http://[${text}]`);
+  return url === null ? undefined : url.hostname.slice(1, -1);
+}
+
+/** Whether a socket on `wide` takes what comes to `narrow`: "::" is every address of both families. */
+export function addressCovers(wide: string, narrow: string): boolean {
+  if (wide === narrow || wide === "::") return true;
+  return wide === "0.0.0.0" && !narrow.includes(":");
+}
+
+export function addressesOverlap(a: string, b: string): boolean {
+  return addressCovers(a, b) || addressCovers(b, a);
+}

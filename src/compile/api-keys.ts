@@ -1,0 +1,141 @@
+/**
+ * `SecurityPolicy.apiKeyAuth`: who may call, as digests. Where keys cannot be read nobody is let in
+ * by them: the rule still asks for a key, and a policy without any readable key refuses everybody.
+ */
+import { sha256 } from "../base/hash.ts";
+import type { Consumer } from "../resource/consumer.ts";
+import type { Secret } from "../resource/core.ts";
+import type { ConditionDraft } from "../resource/resource.ts";
+import type { CredentialReference, SecurityPolicy } from "../resource/security-policy.ts";
+import { fullName } from "./age.ts";
+import type { CompileInput } from "./compiled.ts";
+import type { MayRefer } from "./grants.ts";
+import type { PartSet } from "./part-set.ts";
+import type { ApiKeyAuth, PartKey } from "./program.ts";
+import { decodeSecret } from "./secret.ts";
+
+export interface ApiKeyDeps {
+  readonly input: CompileInput;
+  readonly parts: PartSet;
+  readonly mayRefer: MayRefer;
+}
+
+export interface ApiKeyResult {
+  readonly auth: ApiKeyAuth;
+  /** `ResolvedRefs` of the policy. */
+  readonly condition: ConditionDraft;
+}
+
+export function compileApiKeyAuth(deps: ApiKeyDeps, policy: SecurityPolicy): ApiKeyResult {
+  const { apiKeyAuth } = policy.spec;
+  const clients = new Map<string, string>();
+  const problems: Problem[] = [];
+  for (const reference of apiKeyAuth.credentialRefs) {
+    const read = readCredential(deps, policy, reference);
+    problems.push(...read.problems);
+    for (const [digest, client] of read.clients) {
+      if (!clients.has(digest)) clients.set(digest, client);
+    }
+  }
+  const header = apiKeyAuth.forwardClientIDHeader;
+  const auth: ApiKeyAuth = {
+    keys: addKeySet(deps.parts, fullName(policy), clients),
+    extractFrom: apiKeyAuth.extractFrom.map(({ headers, params, cookies }) => ({
+      ...(headers !== undefined && { headers: headers.map((name) => name.toLowerCase()) }),
+      ...(params !== undefined && { params }),
+      ...(cookies !== undefined && { cookies }),
+    })),
+    ...(header !== undefined && { forwardClientIdHeader: header }),
+    sanitize: apiKeyAuth.sanitize ?? false,
+  };
+  return { auth, condition: resolved(problems) };
+}
+
+interface Problem {
+  readonly reason: "InvalidCredential" | "RefNotPermitted" | "SecretNotFound" | "ConsumerNotFound";
+  readonly message: string;
+}
+
+interface CredentialResult {
+  readonly clients: readonly (readonly [digest: string, client: string])[];
+  readonly problems: readonly Problem[];
+}
+
+function readCredential(
+  { input, mayRefer }: ApiKeyDeps,
+  policy: SecurityPolicy,
+  reference: CredentialReference,
+): CredentialResult {
+  const kind = reference.kind ?? "Secret";
+  const namespace = reference.namespace ?? policy.metadata.namespace;
+  const { name } = reference;
+  const from = {
+    group: "sluice.dev",
+    kind: "SecurityPolicy",
+    namespace: policy.metadata.namespace,
+  };
+  const to = { group: kind === "Secret" ? "" : "sluice.dev", kind, namespace, name };
+  if (!mayRefer({ from, to })) {
+    const message = `no ReferenceGrant in ${namespace} allows the reference to ${kind} ${name}`;
+    return { clients: [], problems: [{ reason: "RefNotPermitted", message }] };
+  }
+  const resource = input.get(kind, namespace, name);
+  if (resource === undefined) {
+    const message = `${kind} ${namespace}/${name} does not exist: its clients get 401`;
+    return { clients: [], problems: [{ reason: `${kind}NotFound`, message }] };
+  }
+  if (kind === "Consumer") {
+    const keys = (resource as unknown as Consumer).spec.apiKeys;
+    return { clients: keys.map((key) => [key.sha256, name] as const), problems: [] };
+  }
+  return readSecret(resource as unknown as Secret);
+}
+
+/** A Secret holds the key of each client under the client's id. */
+function readSecret(secret: Secret): CredentialResult {
+  const entries = decodeSecret(secret);
+  const problems = entries
+    .filter(([, key]) => !isKey(key))
+    .map(([client]): Problem => {
+      const message = `the key of client ${client} in Secret ${fullName(secret)} cannot be sent in a request`;
+      return { reason: "InvalidCredential", message };
+    });
+  const clients = entries
+    .filter(([, key]) => isKey(key))
+    .map(([client, key]) => [sha256(key), client] as const);
+  return { clients, problems };
+}
+
+/** Visible ASCII, possibly with spaces inside: what survives a header, a query or a cookie. */
+function isKey(key: string): boolean {
+  return /^[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?$/.test(key);
+}
+
+/** Clients on one page, on average: some 90 bytes each, far below the 64 KB of a part. */
+const CLIENTS_PER_PAGE = 256;
+
+/** Adds a key set, in pages by the first digits of the digest. */
+function addKeySet(parts: PartSet, name: string, clients: ReadonlyMap<string, string>): PartKey {
+  let digits = 0;
+  while (clients.size / 16 ** digits > CLIENTS_PER_PAGE) digits++;
+  const groups = Map.groupBy(clients, ([digest]) => digest.slice(0, digits));
+  const pages = [...groups.keys()].toSorted().map((prefix) => {
+    const key = `keyPage/${name}/${digits}${prefix}`;
+    const sorted = (groups.get(prefix) ?? []).toSorted(([a], [b]) => (a < b ? -1 : 1));
+    parts.add({ type: "keyPage", key, clients: Object.fromEntries(sorted) });
+    return key;
+  });
+  const key = `keys/${name}`;
+  parts.add({ type: "keys", key, pages });
+  return key;
+}
+
+function resolved(problems: readonly Problem[]): ConditionDraft {
+  const first = problems[0];
+  if (first === undefined) {
+    const message = "All references are resolved";
+    return { type: "ResolvedRefs", status: "True", reason: "ResolvedRefs", message };
+  }
+  const message = problems.map((problem) => problem.message).join("; ");
+  return { type: "ResolvedRefs", status: "False", reason: first.reason, message };
+}

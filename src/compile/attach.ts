@@ -1,0 +1,138 @@
+/**
+ * Routes and the listeners that they attach to (Gateway API `ParentReference`, `AllowedRoutes`).
+ * An attachment says on which hosts of which listeners a route is served, and why not elsewhere.
+ */
+import type { Gateway } from "../resource/gateway.ts";
+import type { ParentReference } from "../resource/reference.ts";
+import type { ConditionDraft, ResourceKey } from "../resource/resource.ts";
+import { fullName } from "./age.ts";
+import { GATEWAY_CLASS } from "./compiled.ts";
+import type { CompileInput } from "./compiled.ts";
+import { intersectHostnames, toHostname } from "./hostname.ts";
+import type { GatewayNode, ListenerNode } from "./listeners.ts";
+import type { Hostname } from "./program.ts";
+import { selectorMatches } from "./selector.ts";
+
+export interface Attachment {
+  readonly parentRef: ParentReference;
+  readonly accepted: ConditionDraft;
+  readonly places: readonly Place[];
+}
+
+export interface Place {
+  readonly listener: ListenerNode;
+  readonly hostnames: readonly Hostname[];
+}
+
+/** What attaches: an HTTPRoute or an AIGatewayRoute. */
+export interface Attaching {
+  readonly key: ResourceKey;
+  readonly hostnames: readonly string[];
+  readonly parentRefs: readonly ParentReference[];
+}
+
+export type Attach = (route: Attaching) => readonly Attachment[];
+
+/** Every namespace has this label in Kubernetes, so that selectors can name it. */
+const NAME_LABEL = "kubernetes.io/metadata.name";
+
+/** Makes the function that attaches routes; it counts nothing and keeps nothing. */
+export function createAttach(input: CompileInput, gateways: readonly GatewayNode[]): Attach {
+  const byName = new Map(gateways.map((node) => [fullName(node.gateway), node]));
+  const labelsOf = (namespace: string): Readonly<Record<string, string>> => ({
+    ...input.get("Namespace", "", namespace)?.metadata.labels,
+    [NAME_LABEL]: namespace,
+  });
+  return (route) =>
+    route.parentRefs.flatMap((parentRef) => {
+      const namespace = parentRef.namespace ?? route.key.namespace;
+      const node = byName.get(`${namespace}/${parentRef.name}`);
+      if (node !== undefined) return [attachTo(node, route, { parentRef, labelsOf })];
+      const foreign = input.get("Gateway", namespace, parentRef.name) as Gateway | undefined;
+      if (foreign !== undefined && foreign.spec.gatewayClassName !== GATEWAY_CLASS) return [];
+      const message = `Gateway ${namespace}/${parentRef.name} does not exist`;
+      return [{ parentRef, places: [], accepted: refused("NoMatchingParent", message) }];
+    });
+}
+
+interface AttachOptions {
+  readonly parentRef: ParentReference;
+  readonly labelsOf: (namespace: string) => Readonly<Record<string, string>>;
+}
+
+function attachTo(node: GatewayNode, route: Attaching, options: AttachOptions): Attachment {
+  const { parentRef } = options;
+  const refuse = (reason: string, message: string): Attachment => ({
+    parentRef,
+    places: [],
+    accepted: refused(reason, message),
+  });
+  const name = fullName(node.gateway);
+  const named = node.listeners.filter(
+    ({ spec }) =>
+      (parentRef.sectionName === undefined || parentRef.sectionName === spec.name) &&
+      (parentRef.port === undefined || parentRef.port === spec.port),
+  );
+  if (named.length === 0) {
+    const known = node.listeners.map(({ spec }) => `${spec.name} (${spec.port})`).join(", ");
+    return refuse("NoMatchingParent", `Gateway ${name} has no such listener; it has ${known}`);
+  }
+  const served = named.filter((listener) => listener.problem === undefined);
+  if (served.length === 0) {
+    const why = named.map(({ spec, problem }) => `${spec.name}: ${problem?.message}`).join("; ");
+    return refuse("NoMatchingParent", `No listener of Gateway ${name} is served: ${why}`);
+  }
+  const allowed = served.filter((listener) => allows(listener, route, options));
+  if (allowed.length === 0) {
+    const message = `No listener of Gateway ${name} allows ${route.key.kind}s of namespace ${route.key.namespace}`;
+    return refuse("NotAllowedByListeners", message);
+  }
+  const places = allowed
+    .map((listener) => ({ listener, hostnames: commonHostnames(listener, route) }))
+    .filter((place) => place.hostnames.length > 0);
+  if (places.length === 0) {
+    const message = `No hostname of the route fits a listener of Gateway ${name}`;
+    return refuse("NoMatchingListenerHostname", message);
+  }
+  return { parentRef, places, accepted: ACCEPTED };
+}
+
+function commonHostnames(listener: ListenerNode, route: Attaching): readonly Hostname[] {
+  const wanted = route.hostnames.length === 0 ? [""] : route.hostnames;
+  const common = wanted
+    .map((hostname) => intersectHostnames(listener.hostname, toHostname(hostname)))
+    .filter((hostname) => hostname !== undefined);
+  return [...new Set(common)];
+}
+
+function allows(listener: ListenerNode, route: Attaching, options: AttachOptions): boolean {
+  const kinds = listener.routeKinds.map((one) => one.kind);
+  // A listener that allows HTTPRoutes allows LLM routes too, which are HTTPRoutes elsewhere.
+  if (!kinds.includes(route.key.kind) && !kinds.includes("HTTPRoute")) return false;
+  const namespaces = listener.spec.allowedRoutes?.namespaces;
+  switch (namespaces?.from ?? "Same") {
+    case "All":
+      return true;
+    case "Same":
+      return listener.gateway.metadata.namespace === route.key.namespace;
+    case "Selector": {
+      const selector = namespaces?.selector;
+      const labels = options.labelsOf(route.key.namespace);
+      return selector !== undefined && selectorMatches(selector, labels);
+    }
+    case "None":
+      return false;
+  }
+  return false;
+}
+
+function refused(reason: string, message: string): ConditionDraft {
+  return { type: "Accepted", status: "False", reason, message };
+}
+
+const ACCEPTED: ConditionDraft = {
+  type: "Accepted",
+  status: "True",
+  reason: "Accepted",
+  message: "Route is accepted",
+};

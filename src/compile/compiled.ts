@@ -1,0 +1,113 @@
+/**
+ * What goes into a compilation and what comes out of it. Both are plain data: nothing in here
+ * depends on the time of day, and nothing that is secret stands anywhere but in `credentials`.
+ */
+import type { ConditionDraft, Resource, ResourceKey } from "../resource/resource.ts";
+import type { PartKey, Program } from "./program.ts";
+
+/** The resources as they are now, and what the data plane could not do. A Store fits. */
+export interface CompileInput {
+  get(kind: string, namespace: string, name: string): Resource | undefined;
+  list(kind: string, namespace?: string): readonly Resource[];
+  /** Sockets that could not be opened, by part key, and why. */
+  readonly unavailableSockets: ReadonlyMap<PartKey, string>;
+}
+
+export interface Compiled {
+  readonly parts: Program;
+  /** What to say on which resource; the same object as before where nothing changed. */
+  readonly statuses: readonly StatusDraft[];
+  /** Values of credentials by `Credential.ref`: sent to workers beside the parts, kept nowhere. */
+  readonly credentials: ReadonlyMap<string, string>;
+  /** Labels ("NAMESPACE/NAME") of the routes that send requests through a split, by its key. */
+  readonly routesOf: ReadonlyMap<PartKey, readonly string[]>;
+  /** For the next compilation: what each split was made of. */
+  readonly splits: ReadonlyMap<PartKey, SplitTrace>;
+}
+
+/** Where a split comes from and which resources it was read from. */
+export interface SplitTrace {
+  readonly target: BackendTarget;
+  readonly pools: readonly PartKey[];
+  /** Tags of everything that was looked up, found or not; see `tagsOf`. */
+  readonly reads: readonly string[];
+  /** False where there is no split part: its share of the requests is answered with 500. */
+  readonly served: boolean;
+  readonly problem?: BackendProblem;
+}
+
+/** What a backendRef names. A Service is always named with a port. */
+export interface BackendTarget {
+  readonly kind: "Service" | "Backend" | "AIServiceBackend";
+  readonly namespace: string;
+  readonly name: string;
+  readonly port?: number;
+}
+
+export interface BackendProblem {
+  /** A reason of Gateway API's `ResolvedRefs`, or one of ours where it has none. */
+  readonly reason:
+    | "BackendNotFound"
+    | "InvalidCACertificateRef"
+    | "InvalidCredential"
+    | "InvalidKind"
+    | "RefNotPermitted"
+    | "UnsupportedProtocol"
+    | "UnsupportedValue";
+  readonly message: string;
+}
+
+/** One change of one resource: what a watch event says. */
+export interface ResourceChange {
+  /** As it is now; for a deletion as it was. */
+  readonly resource: Resource;
+  readonly previous: Resource | undefined;
+  readonly type: "ADDED" | "MODIFIED" | "DELETED";
+}
+
+/** What the compiler has to say on one resource: a replacement for its part of the status. */
+export interface StatusDraft {
+  readonly key: ResourceKey;
+  /** The generation of the resource that was compiled. */
+  readonly generation: number;
+  readonly conditions?: readonly ConditionDraft[];
+  /** Gateway. */
+  readonly addresses?: readonly { readonly type: "IPAddress"; readonly value: string }[];
+  readonly listeners?: readonly ListenerStatusDraft[];
+  /** Routes. */
+  readonly parents?: readonly ParentStatusDraft[];
+  /** Policies. */
+  readonly ancestors?: readonly AncestorStatusDraft[];
+}
+
+export interface ListenerStatusDraft {
+  readonly name: string;
+  readonly attachedRoutes: number;
+  readonly supportedKinds: readonly { readonly group: string; readonly kind: string }[];
+  readonly conditions: readonly ConditionDraft[];
+}
+
+export interface ParentReference {
+  readonly group: string;
+  readonly kind: string;
+  readonly namespace?: string;
+  readonly name: string;
+  readonly sectionName?: string;
+  readonly port?: number;
+}
+
+export interface ParentStatusDraft {
+  readonly parentRef: ParentReference;
+  readonly conditions: readonly ConditionDraft[];
+}
+
+export interface AncestorStatusDraft {
+  readonly ancestorRef: ParentReference;
+  readonly conditions: readonly ConditionDraft[];
+}
+
+/** Who wrote a status of a route or policy (Gateway API `RouteParentStatus.controllerName`). */
+export const CONTROLLER_NAME = "sluice.dev/gateway-controller";
+
+/** The only `gatewayClassName` that Sluice serves; Gateways of other classes are left alone. */
+export const GATEWAY_CLASS = "sluice";

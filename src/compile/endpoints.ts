@@ -1,0 +1,121 @@
+/**
+ * Where requests to a Backend or a Service go: addresses, and how to speak to them. Anything that
+ * would have to be spoken to otherwise than the documents say (another protocol, a certificate
+ * authority that is not there) is a problem, never a plain connection instead.
+ */
+import type { BackendSpec } from "../resource/backend.ts";
+import type { EndpointSlice } from "../resource/endpoint-slice.ts";
+import type { Service } from "../resource/service.ts";
+import type { BackendProblem, BackendTarget } from "./compiled.ts";
+import type { EndpointAddress, PoolPart } from "./program.ts";
+import type { TracingReader } from "./reader.ts";
+import { decodeSecretValue } from "./secret.ts";
+
+export type Connection = Pick<PoolPart, "endpoints" | "tls">;
+export type ConnectionResult = Connection | { readonly problem: BackendProblem };
+
+/** The endpoints of a Backend's spec; `namespace` is where its certificate authorities are. */
+export function connectBackend(
+  reader: TracingReader,
+  spec: BackendSpec,
+  namespace: string,
+): ConnectionResult {
+  const endpoints = (spec.endpoints ?? []).flatMap((one): EndpointAddress[] => {
+    if (one.ip !== undefined) return [{ host: one.ip.address, port: one.ip.port }];
+    if (one.fqdn !== undefined) return [{ host: one.fqdn.hostname, port: one.fqdn.port }];
+    return one.unix === undefined ? [] : [{ unixPath: one.unix.path }];
+  });
+  if (spec.tls === undefined) return { endpoints };
+  const names = (spec.endpoints ?? []).map((one) => one.fqdn?.hostname);
+  const serverName = spec.tls.sni ?? names[0];
+  const differ = spec.tls.sni === undefined && names.some((name) => name !== names[0]);
+  if (serverName === undefined || differ) {
+    return unsupported("tls needs sni where the endpoints are not of one hostname");
+  }
+  const authorities = readAuthorities(reader, spec.tls.caCertificateRefs ?? [], namespace);
+  if ("problem" in authorities) return authorities;
+  const tls =
+    authorities.pem === "" ? { serverName } : { serverName, caCertificates: authorities.pem };
+  return { endpoints, tls };
+}
+
+interface AuthorityRef {
+  readonly kind: "ConfigMap" | "Secret";
+  readonly name: string;
+}
+
+function readAuthorities(
+  reader: TracingReader,
+  refs: readonly AuthorityRef[],
+  namespace: string,
+): { readonly pem: string } | { readonly problem: BackendProblem } {
+  const texts: string[] = [];
+  for (const { kind, name } of refs) {
+    const holder = reader.get(kind, namespace, name);
+    const data = holder?.["data"] as Readonly<Record<string, string>> | undefined;
+    const stored = data?.["ca.crt"];
+    const pem = stored !== undefined && kind === "Secret" ? decodeSecretValue(stored) : stored;
+    if (pem === undefined || !pem.includes("-----BEGIN CERTIFICATE-----")) {
+      const what = holder === undefined ? "does not exist" : "has no certificate under ca.crt";
+      const message = `${kind} ${namespace}/${name}, named by tls.caCertificateRefs, ${what}`;
+      return { problem: { reason: "InvalidCACertificateRef", message } };
+    }
+    texts.push(pem.trim());
+  }
+  return { pem: texts.join("\n") };
+}
+
+/** The endpoints of one port of a Service, out of its EndpointSlices. */
+export function connectService(
+  reader: TracingReader,
+  service: Service,
+  target: BackendTarget,
+): ConnectionResult {
+  const port = service.spec.ports?.find(
+    (one) => one.port === target.port && (one.protocol ?? "TCP") === "TCP",
+  );
+  const name = `Service ${target.namespace}/${target.name}`;
+  if (port === undefined) {
+    const message = `${name} has no TCP port ${target.port ?? "(none was named)"}`;
+    return { problem: { reason: "BackendNotFound", message } };
+  }
+  if (port.appProtocol !== undefined && !PLAIN_PROTOCOLS.has(port.appProtocol)) {
+    const message = `appProtocol ${port.appProtocol} of ${name} is not supported by this version`;
+    return { problem: { reason: "UnsupportedProtocol", message } };
+  }
+  const slices = reader.slicesOf(service) as unknown as EndpointSlice[];
+  const endpoints = new Map<string, EndpointAddress>();
+  for (const slice of slices) {
+    for (const endpoint of readSlice(slice, port)) {
+      endpoints.set(`${endpoint.host} ${endpoint.port}`, endpoint);
+    }
+  }
+  return { endpoints: [...endpoints.values()] };
+}
+
+/** Names by which HTTP/1.1 in plain text goes (KEP-3726 and IANA). */
+const PLAIN_PROTOCOLS: ReadonlySet<string> = new Set(["http", "HTTP", "kubernetes.io/http"]);
+
+type ServicePort = NonNullable<Service["spec"]["ports"]>[number];
+
+function readSlice(
+  slice: EndpointSlice,
+  port: ServicePort,
+): readonly { readonly host: string; readonly port: number }[] {
+  const ports = slice.ports ?? [];
+  const targetPort = port.targetPort ?? port.port;
+  const found =
+    ports.find((one) => (one.name ?? "") === (port.name ?? "")) ??
+    // Slices written by hand often leave the name out; a number that fits says as much.
+    ports.find((one) => one.name === targetPort || one.port === targetPort);
+  const number = found?.port;
+  if (typeof number !== "number") return [];
+  return slice.endpoints
+    .filter((endpoint) => endpoint.conditions?.ready !== false)
+    .flatMap(({ addresses }) => addresses.slice(0, 1))
+    .map((host) => ({ host, port: number }));
+}
+
+function unsupported(message: string): { readonly problem: BackendProblem } {
+  return { problem: { reason: "UnsupportedValue", message } };
+}

@@ -1,0 +1,118 @@
+/**
+ * Statuses of Gateways and their listeners (Gateway API `GatewayStatus`). `Programmed` says that the
+ * listener stands in the Program and that no worker has reported its socket as unavailable.
+ */
+import type { ConditionDraft } from "../resource/resource.ts";
+import { keyOf } from "../resource/resource.ts";
+import type { CompileInput, ListenerStatusDraft, StatusDraft } from "./compiled.ts";
+import type { GatewayNode, ListenerNode } from "./listeners.ts";
+import { socketKey } from "./sockets.ts";
+
+export interface GatewayStatusInput {
+  readonly input: CompileInput;
+  readonly attachedTo: ReadonlyMap<ListenerNode, ReadonlySet<string>>;
+}
+
+export function gatewayStatus(node: GatewayNode, context: GatewayStatusInput): StatusDraft {
+  const listeners = node.listeners.map((listener) => listenerStatus(listener, context));
+  return {
+    key: keyOf(node.gateway),
+    generation: node.gateway.metadata.generation,
+    addresses: node.addresses.map((value) => ({ type: "IPAddress", value })),
+    listeners,
+    conditions: [acceptedOf(node, listeners), programmedOf(listeners)],
+  };
+}
+
+function listenerStatus(
+  listener: ListenerNode,
+  { input, attachedTo }: GatewayStatusInput,
+): ListenerStatusDraft {
+  const { spec, problem } = listener;
+  const refused = problem?.type === "Accepted" ? problem : undefined;
+  const conflict = problem?.type === "Conflicted" ? problem : undefined;
+  const unavailable = listener.addresses
+    .map((address) => input.unavailableSockets.get(socketKey(address, spec.port)))
+    .find((reason) => reason !== undefined);
+  return {
+    name: spec.name,
+    attachedRoutes: attachedTo.get(listener)?.size ?? 0,
+    supportedKinds: listener.routeKinds,
+    conditions: [
+      refused ?? condition("Accepted", conflict, "Listener is accepted"),
+      conflict ?? {
+        type: "Conflicted",
+        status: "False",
+        reason: "NoConflicts",
+        message: "No other listener is in conflict",
+      },
+      programmed(problem, unavailable),
+      kindsResolved(listener),
+    ],
+  };
+}
+
+/** A condition that is True unless `problem` stands in its way. */
+function condition(
+  type: string,
+  problem: ConditionDraft | undefined,
+  message: string,
+): ConditionDraft {
+  if (problem === undefined) return { type, status: "True", reason: type, message };
+  return { type, status: "False", reason: problem.reason, message: problem.message };
+}
+
+function programmed(
+  problem: ConditionDraft | undefined,
+  unavailable: string | undefined,
+): ConditionDraft {
+  if (problem !== undefined) {
+    const { message } = problem;
+    return { type: "Programmed", status: "False", reason: "Invalid", message };
+  }
+  if (unavailable !== undefined) {
+    const message = unavailable;
+    return { type: "Programmed", status: "False", reason: "PortUnavailable", message };
+  }
+  return condition("Programmed", undefined, "Listener is programmed");
+}
+
+function kindsResolved({ invalidKinds }: ListenerNode): ConditionDraft {
+  if (invalidKinds.length === 0) {
+    return condition("ResolvedRefs", undefined, "All references are resolved");
+  }
+  const message = `Kinds that no HTTP listener carries: ${invalidKinds.join(", ")}`;
+  return { type: "ResolvedRefs", status: "False", reason: "InvalidRouteKinds", message };
+}
+
+function acceptedOf(node: GatewayNode, listeners: readonly ListenerStatusDraft[]): ConditionDraft {
+  if (node.addressProblem !== undefined) {
+    const message = node.addressProblem;
+    return { type: "Accepted", status: "False", reason: "UnsupportedAddress", message };
+  }
+  const good = listeners.filter((listener) => isTrue(listener, "Accepted"));
+  if (good.length === listeners.length) {
+    return condition("Accepted", undefined, "Gateway is accepted");
+  }
+  const bad = listeners.filter((listener) => !good.includes(listener)).map((one) => one.name);
+  const message = `Listeners that are not accepted: ${bad.join(", ")}`;
+  const status = good.length === 0 ? "False" : "True";
+  return { type: "Accepted", status, reason: "ListenersNotValid", message };
+}
+
+/** A Gateway is programmed when one of its listeners is. */
+function programmedOf(listeners: readonly ListenerStatusDraft[]): ConditionDraft {
+  if (listeners.some((listener) => isTrue(listener, "Programmed"))) {
+    return condition("Programmed", undefined, "Gateway is programmed");
+  }
+  const unavailable = listeners
+    .flatMap((listener) => listener.conditions)
+    .find((one) => one.reason === "PortUnavailable");
+  const reason = unavailable === undefined ? "Invalid" : "AddressNotUsable";
+  const message = unavailable?.message ?? "No listener is programmed";
+  return { type: "Programmed", status: "False", reason, message };
+}
+
+function isTrue(listener: ListenerStatusDraft, type: string): boolean {
+  return listener.conditions.some((one) => one.type === type && one.status === "True");
+}

@@ -1,0 +1,165 @@
+/**
+ * Policies and what they attach to: which SecurityPolicy and BackendTrafficPolicy hold for a rule on
+ * a listener. The closest one holds alone: a rule's before its route's, a route's before those of
+ * the listener and the Gateway. Of two for one target the older holds, the other is `Conflicted`.
+ */
+import { jsonEqual } from "../base/json.ts";
+import type { BackendTrafficPolicy } from "../resource/backend-traffic-policy.ts";
+import type { PolicyTarget } from "../resource/reference.ts";
+import type { ConditionDraft, Resource, ResourceKey } from "../resource/resource.ts";
+import { keyOf } from "../resource/resource.ts";
+import type { SecurityPolicy } from "../resource/security-policy.ts";
+import { compareAge, fullName } from "./age.ts";
+import { compileApiKeyAuth } from "./api-keys.ts";
+import type { AncestorStatusDraft, CompileInput, StatusDraft } from "./compiled.ts";
+import { GATEWAY_CLASS } from "./compiled.ts";
+import type { MayRefer } from "./grants.ts";
+import type { ListenerNode } from "./listeners.ts";
+import type { PartSet } from "./part-set.ts";
+import type { RulePart } from "./program.ts";
+import { readLimits, readSplitHash } from "./traffic-policy.ts";
+
+/** The parts of a rule that policies decide. */
+export type RuleSettings = Pick<RulePart, "auth" | "limits" | "splitHash">;
+
+export interface Policies {
+  /** `scope` tells apart the settings that one rule has under different Gateways; "" if it has none. */
+  settingsFor(
+    rule: { readonly key: ResourceKey; readonly section: string | undefined },
+    listener: ListenerNode,
+  ): { readonly scope: string; readonly settings: RuleSettings };
+}
+
+export interface PolicyDeps {
+  readonly input: CompileInput;
+  readonly parts: PartSet;
+  readonly mayRefer: MayRefer;
+  readonly statuses: StatusDraft[];
+}
+
+type Policy = SecurityPolicy | BackendTrafficPolicy;
+
+export function readPolicies(deps: PolicyDeps): Policies {
+  const auths = new Map<string, RulePart["auth"]>();
+  const security = attachPolicies<SecurityPolicy>(deps, "SecurityPolicy", (policy) => {
+    const { auth, condition } = compileApiKeyAuth(deps, policy);
+    auths.set(fullName(policy), auth);
+    return condition;
+  });
+  const traffic = attachPolicies<BackendTrafficPolicy>(
+    deps,
+    "BackendTrafficPolicy",
+    () => undefined,
+  );
+  return {
+    settingsFor({ key, section }, listener) {
+      const guard = closest(security, { key, section, listener });
+      const shape = closest(traffic, { key, section, listener });
+      const auth = guard === undefined ? undefined : auths.get(fullName(guard.policy));
+      const limits = shape === undefined ? undefined : readLimits(shape.policy, key);
+      const splitHash = shape === undefined ? undefined : readSplitHash(shape.policy);
+      const settings = {
+        ...(auth !== undefined && { auth }),
+        ...(limits !== undefined && { limits }),
+        ...(splitHash !== undefined && { splitHash }),
+      };
+      return { scope: longer(guard?.scope ?? "", shape?.scope ?? ""), settings };
+    },
+  };
+}
+
+/** The scope of a listener begins with that of its Gateway, so the longer one tells more apart. */
+function longer(a: string, b: string): string {
+  return a.length >= b.length ? a : b;
+}
+
+interface Closest<P> {
+  readonly policy: P;
+  readonly scope: string;
+}
+
+function closest<P extends Policy>(
+  attached: ReadonlyMap<string, P>,
+  rule: { key: ResourceKey; section: string | undefined; listener: ListenerNode },
+): Closest<P> | undefined {
+  const { key, section, listener } = rule;
+  const gateway = keyOf(listener.gateway);
+  const name = listener.spec.name;
+  const scope = `@${gateway.namespace}/${gateway.name}`;
+  const candidates = [
+    ...(section === undefined ? [] : [{ place: placeText(key, section), scope: "" }]),
+    { place: placeText(key), scope: "" },
+    { place: placeText(gateway, name), scope: `${scope}/${name}` },
+    { place: placeText(gateway), scope },
+  ];
+  for (const candidate of candidates) {
+    const policy = attached.get(candidate.place);
+    if (policy !== undefined) return { policy, scope: candidate.scope };
+  }
+  return undefined;
+}
+
+/** Attaches all policies of a kind, oldest first, and says on each how that went. */
+function attachPolicies<P extends Policy>(
+  deps: PolicyDeps,
+  kind: P["kind"],
+  compileOne: (policy: P) => ConditionDraft | undefined,
+): ReadonlyMap<string, P> {
+  const attached = new Map<string, P>();
+  const list = deps.input.list(kind) as unknown as readonly P[];
+  for (const policy of list.toSorted(compareAge)) {
+    const own = compileOne(policy);
+    const ancestors: AncestorStatusDraft[] = [];
+    for (const target of policy.spec.targetRefs) {
+      const ancestorRef = { ...target, namespace: policy.metadata.namespace };
+      if (ancestors.some((one) => jsonEqual(one.ancestorRef, ancestorRef))) continue;
+      const accepted = attachOne(deps.input, attached, { policy, target });
+      if (accepted === undefined) continue;
+      ancestors.push({ ancestorRef, conditions: own === undefined ? [accepted] : [accepted, own] });
+    }
+    const key = keyOf(policy);
+    deps.statuses.push({ key, generation: policy.metadata.generation, ancestors });
+  }
+  return attached;
+}
+
+/** The condition `Accepted`; undefined where the target is a Gateway of another class. */
+function attachOne<P extends Policy>(
+  input: CompileInput,
+  attached: Map<string, P>,
+  { policy, target }: { readonly policy: P; readonly target: PolicyTarget },
+): ConditionDraft | undefined {
+  const { kind, name, sectionName } = target;
+  const key = { kind, namespace: policy.metadata.namespace, name };
+  const resource = input.get(kind, key.namespace, name);
+  const what = `${kind} ${key.namespace}/${name}`;
+  if (resource === undefined) return accepted("TargetNotFound", `${what} does not exist`);
+  if (kind === "Gateway" && resource.spec?.["gatewayClassName"] !== GATEWAY_CLASS) return undefined;
+  if (sectionName !== undefined && !sectionsOf(resource).includes(sectionName)) {
+    return accepted("TargetNotFound", `${what} has no section ${sectionName}`);
+  }
+  const place = placeText(key, sectionName);
+  const older = attached.get(place);
+  if (older !== undefined) {
+    const message = `${what} already has the older ${policy.kind} ${fullName(older)}`;
+    return accepted("Conflicted", message);
+  }
+  attached.set(place, policy);
+  return accepted("Accepted", "Policy is accepted");
+}
+
+/** Names of the listeners of a Gateway, or of the rules of a route. */
+function sectionsOf(resource: Resource): readonly string[] {
+  const list = resource.spec?.[resource.kind === "Gateway" ? "listeners" : "rules"];
+  const items = (Array.isArray(list) ? list : []) as readonly { readonly name?: string }[];
+  return items.flatMap((item) => (item.name === undefined ? [] : [item.name]));
+}
+
+function placeText({ kind, namespace, name }: ResourceKey, section = ""): string {
+  return `${kind}/${namespace}/${name}/${section}`;
+}
+
+function accepted(reason: string, message: string): ConditionDraft {
+  const status = reason === "Accepted" ? "True" : "False";
+  return { type: "Accepted", status, reason, message };
+}

@@ -1,0 +1,62 @@
+/**
+ * Errors between documents, as a list that a person can read: for `sluice check` and for the
+ * `Warning` headers of the API. It is drawn from the statuses, so that what is listed and what is
+ * shown on a resource cannot differ.
+ */
+import type { ConditionDraft, ResourceKey } from "../resource/resource.ts";
+import type { Compiled, ParentReference, StatusDraft } from "./compiled.ts";
+
+export interface Problem {
+  readonly resource: ResourceKey;
+  /** Where in the resource: "listener http", "parent edge"; empty for the resource itself. */
+  readonly place: string;
+  readonly type: string;
+  readonly reason: string;
+  readonly message: string;
+}
+
+/** Every condition that says that something is wrong, in the order of the resources. */
+export function problemsOf(compiled: Compiled): readonly Problem[] {
+  return compiled.statuses.flatMap(problemsOfStatus);
+}
+
+/** What is wrong with one resource. */
+export function problemsOfStatus(draft: StatusDraft): readonly Problem[] {
+  const problems: Problem[] = [];
+  const look = (place: string, conditions: readonly ConditionDraft[]): void => {
+    for (const condition of conditions) {
+      if (!isProblem(condition)) continue;
+      const { type, reason, message } = condition;
+      problems.push({ resource: draft.key, place, type, reason, message });
+    }
+  };
+  for (const listener of draft.listeners ?? []) {
+    look(`listener ${listener.name}`, listener.conditions);
+  }
+  look("", draft.conditions ?? []);
+  for (const parent of draft.parents ?? []) {
+    look(`parent ${referenceText(parent.parentRef)}`, parent.conditions);
+  }
+  for (const ancestor of draft.ancestors ?? []) {
+    look(`target ${referenceText(ancestor.ancestorRef)}`, ancestor.conditions);
+  }
+  return problems;
+}
+
+/** One line: "HTTPRoute shop/checkout (parent edge): ResolvedRefs=BackendNotFound: …". */
+export function formatProblem(problem: Problem): string {
+  const { kind, namespace, name } = problem.resource;
+  const place = problem.place === "" ? "" : ` (${problem.place})`;
+  return `${kind} ${namespace}/${name}${place}: ${problem.type}: ${problem.reason}: ${problem.message}`;
+}
+
+function isProblem(condition: ConditionDraft): boolean {
+  // A Gateway's own condition then only sums up those of its listeners, which are listed.
+  if (condition.reason === "ListenersNotValid") return false;
+  return condition.status === (condition.type === "Conflicted" ? "True" : "False");
+}
+
+function referenceText(reference: ParentReference): string {
+  const section = reference.sectionName === undefined ? "" : `/${reference.sectionName}`;
+  return `${reference.name}${section}`;
+}

@@ -1,0 +1,73 @@
+/**
+ * backendRefs of routes: which split each names, and what is wrong with those that name none. A
+ * reference that cannot be followed keeps its share of the requests, which are answered with 500
+ * (Gateway API `HTTPRouteRule.backendRefs`).
+ */
+import type { ConditionDraft, ResourceKey } from "../resource/resource.ts";
+import type { BackendProblem, BackendTarget } from "./compiled.ts";
+import type { CompileContext } from "./context.ts";
+import { entryAt } from "./context.ts";
+import type { PartKey } from "./program.ts";
+
+export interface BackendReference {
+  readonly group: string;
+  readonly kind: string;
+  readonly namespace?: string;
+  readonly name: string;
+  readonly port?: number;
+}
+
+/** A route whose references are followed. */
+export interface Referring {
+  readonly group: string;
+  readonly key: ResourceKey;
+  /** Kinds that it may refer to, with their groups. */
+  readonly kinds: Readonly<Partial<Record<BackendTarget["kind"], string>>>;
+}
+
+/** The split that a reference names, if it is served, and what is wrong with it, if anything is. */
+export function resolveReference(
+  context: CompileContext,
+  route: Referring,
+  reference: BackendReference,
+): { readonly split?: PartKey; readonly problem?: BackendProblem } {
+  const namespace = reference.namespace ?? route.key.namespace;
+  const { kind, name } = reference;
+  if (!isTargetKind(kind) || route.kinds[kind] !== reference.group) {
+    const valid = Object.entries(route.kinds).map(([one, group]) => `${group}/${one}`);
+    const message = `${reference.group}/${kind} is not a backend; valid: ${valid.join(", ")}`;
+    return { problem: { reason: "InvalidKind", message } };
+  }
+  const from = { group: route.group, kind: route.key.kind, namespace: route.key.namespace };
+  const to = { group: reference.group, kind, namespace, name };
+  if (!context.mayRefer({ from, to })) {
+    const message = `no ReferenceGrant in ${namespace} allows the reference to ${kind} ${name}`;
+    return { problem: { reason: "RefNotPermitted", message } };
+  }
+  const port = kind === "Service" && reference.port !== undefined ? { port: reference.port } : {};
+  const { key, trace } = context.splits.resolve({ kind, namespace, name, ...port });
+  const problem = trace.problem === undefined ? {} : { problem: trace.problem };
+  if (!trace.served) return problem;
+  const label = `${route.key.namespace}/${route.key.name}`;
+  entryAt(context.routesOf, key, () => new Set()).add(label);
+  return { split: key, ...problem };
+}
+
+function isTargetKind(kind: string): kind is BackendTarget["kind"] {
+  return kind === "Service" || kind === "Backend" || kind === "AIServiceBackend";
+}
+
+const MESSAGES_MAX = 8;
+
+/** The condition `ResolvedRefs` of a route: the first problem gives the reason. */
+export function resolvedRefs(problems: readonly BackendProblem[]): ConditionDraft {
+  const first = problems[0];
+  if (first === undefined) {
+    const message = "All references are resolved";
+    return { type: "ResolvedRefs", status: "True", reason: "ResolvedRefs", message };
+  }
+  const messages = [...new Set(problems.map((problem) => problem.message))];
+  const more = messages.length > MESSAGES_MAX ? [`and ${messages.length - MESSAGES_MAX} more`] : [];
+  const message = [...messages.slice(0, MESSAGES_MAX), ...more].join("; ");
+  return { type: "ResolvedRefs", status: "False", reason: first.reason, message };
+}

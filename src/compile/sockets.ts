@@ -1,0 +1,46 @@
+/**
+ * Sockets and their tables. Listeners that are served are put on every socket whose address theirs
+ * covers: a Gateway on every address also answers where another one has bound one address of its
+ * own, for the kernel hands those connections to the more specific socket alone.
+ */
+import { addressCovers } from "./address.ts";
+import type { ListenerNode } from "./listeners.ts";
+import { compareHostnames } from "./hostname.ts";
+import { layOutTable } from "./pages.ts";
+import type { PlacedMatch } from "./pages.ts";
+import type { PartSet } from "./part-set.ts";
+import type { PartKey } from "./program.ts";
+
+export function socketKey(address: string, port: number): PartKey {
+  return `socket/${address}:${port}`;
+}
+
+/** Adds the sockets, tables and pages of all served listeners. */
+export function layOutSockets(
+  parts: PartSet,
+  served: readonly ListenerNode[],
+  matchesOf: ReadonlyMap<ListenerNode, readonly PlacedMatch[]>,
+): void {
+  const places = new Map<PartKey, { address: string; port: number }>();
+  for (const { addresses, spec } of served) {
+    for (const address of addresses) {
+      places.set(socketKey(address, spec.port), { address, port: spec.port });
+    }
+  }
+  for (const [key, { address, port }] of places) {
+    const here = served
+      .filter(({ spec, addresses }) => spec.port === port && covers(addresses, address))
+      .toSorted((a, b) => compareHostnames(a.hostname, b.hostname));
+    const listeners = here.map((listener) => {
+      const place = `${address}:${port}/${listener.hostname}`;
+      const table = layOutTable(parts, place, matchesOf.get(listener) ?? []);
+      parts.add(table);
+      return { hostname: listener.hostname, table: table.key };
+    });
+    parts.add({ type: "socket", key, address, port, listeners });
+  }
+}
+
+function covers(addresses: readonly string[], address: string): boolean {
+  return addresses.some((one) => addressCovers(one, address));
+}

@@ -1,0 +1,209 @@
+/**
+ * Backends: for each a split, and for each arm of it a pool. A workload that a Rollout names is
+ * compiled from its recorded revisions alone, by the weights that `desiredSplit` says, so that no
+ * request reaches a version which the Rollout has not let in.
+ */
+import type { AIServiceBackend } from "../resource/ai.ts";
+import type { Backend, BackendSpec } from "../resource/backend.ts";
+import type { JsonObject } from "../base/json.ts";
+import type { Resource } from "../resource/resource.ts";
+import type { Service } from "../resource/service.ts";
+import { armId, dataOf, hashOf, versionOf } from "../rollout/revision.ts";
+import { desiredSplit } from "../rollout/weight.ts";
+import type { BackendProblem, BackendTarget, SplitTrace } from "./compiled.ts";
+import { connectBackend, connectService } from "./endpoints.ts";
+import type { Connection } from "./endpoints.ts";
+import type { PartSet } from "./part-set.ts";
+import type { Arm, PartKey, PoolPart, Provider } from "./program.ts";
+import { connectProvider } from "./providers.ts";
+import type { CredentialOf } from "./providers.ts";
+import type { MayRefer } from "./grants.ts";
+import { TracingReader } from "./reader.ts";
+import type { ResourceIndex } from "./reader.ts";
+
+/** DESIGN's defaults for what no policy sets. */
+const POOL_DEFAULTS = {
+  connectTimeoutMs: 5000,
+  idleTimeoutMs: 4000,
+  responseHeadTimeoutMs: 60_000,
+  connectionsPerEndpointMax: 1024,
+} as const;
+
+export interface SplitDeps {
+  readonly index: ResourceIndex;
+  readonly parts: PartSet;
+  readonly mayRefer: MayRefer;
+  readonly credentialOf: CredentialOf;
+  /** Told of every credential in use. */
+  readonly useCredential: (ref: string, value: string) => void;
+}
+
+/** Compiles each target once, when a reference first names it. */
+export class SplitPass {
+  readonly traces = new Map<PartKey, SplitTrace>();
+  readonly #deps: SplitDeps;
+
+  constructor(deps: SplitDeps) {
+    this.#deps = deps;
+  }
+
+  resolve(target: BackendTarget): { readonly key: PartKey; readonly trace: SplitTrace } {
+    const key = splitKey(target);
+    let trace = this.traces.get(key);
+    if (trace === undefined) {
+      trace = compileSplit(this.#deps, key, target);
+      this.traces.set(key, trace);
+    }
+    return { key, trace };
+  }
+}
+
+export function splitKey(target: BackendTarget): PartKey {
+  const port = target.port === undefined ? "" : `:${target.port}`;
+  return `split/${target.kind}/${target.namespace}/${target.name}${port}`;
+}
+
+function compileSplit(deps: SplitDeps, key: PartKey, target: BackendTarget): SplitTrace {
+  const reader = new TracingReader(deps.index);
+  const result = readArms(reader, target);
+  if ("problem" in result) return unserved(target, reader, result.problem);
+  const pools: PoolPart[] = [];
+  const arms: Arm[] = [];
+  let problem: BackendProblem | undefined;
+  for (const version of result.versions) {
+    const connection = connect({ ...deps, reader, target }, version);
+    if ("problem" in connection) problem = connection.problem;
+    // A canary that cannot be reached must not take the stable version with it: it has no endpoints.
+    const { arm, pool } = layOutArm(
+      target,
+      version,
+      "problem" in connection ? NOWHERE : connection,
+    );
+    if (version.role === "stable" && "problem" in connection) {
+      return unserved(target, reader, connection.problem);
+    }
+    arms.push(arm);
+    pools.push(pool);
+  }
+  for (const pool of pools) deps.parts.add(pool);
+  deps.parts.add({ type: "split", key, salt: result.salt, arms });
+  const keys = pools.map((pool) => pool.key);
+  const trace = { target, pools: keys, served: true, reads: [...reader.reads] };
+  return problem === undefined ? trace : { ...trace, problem };
+}
+
+function unserved(
+  target: BackendTarget,
+  reader: TracingReader,
+  problem: BackendProblem,
+): SplitTrace {
+  return { target, pools: [], served: false, reads: [...reader.reads], problem };
+}
+
+const NOWHERE: Connection = { endpoints: [] };
+
+/** One version of a workload: a recorded revision, or the live resource where none are kept. */
+interface Version {
+  readonly revision: string;
+  readonly label: string;
+  readonly role: Arm["role"];
+  readonly weightBp: number;
+  readonly spec: JsonObject;
+  /** The live resource, for kinds that no Rollout can name. */
+  readonly live: Resource;
+}
+
+type ArmsResult =
+  | { readonly versions: readonly Version[]; readonly salt: string }
+  | { readonly problem: BackendProblem };
+
+function readArms(reader: TracingReader, target: BackendTarget): ArmsResult {
+  const { kind, namespace, name } = target;
+  const live = reader.get(kind, namespace, name);
+  if (live === undefined) {
+    return notFound(`${kind} ${namespace}/${name} does not exist`);
+  }
+  const governed = kind === "Service" ? undefined : reader.rolloutOf(target);
+  if (governed === undefined) {
+    const spec = live.spec ?? {};
+    const version = typeof spec["version"] === "string" ? spec["version"] : "live";
+    const arm = { revision: version, label: version, role: "stable", weightBp: 10_000 } as const;
+    return { versions: [{ ...arm, spec, live }], salt: "" };
+  }
+  const { rollout, revisions } = governed;
+  const { stable, canary, canaryWeight } = desiredSplit(rollout, revisions);
+  if (stable === undefined) {
+    const owner = `Rollout ${namespace}/${rollout.metadata.name}`;
+    return notFound(`${kind} ${namespace}/${name} has no revision recorded by ${owner} yet`);
+  }
+  const canaryBp = canary === undefined ? 0 : Math.round(canaryWeight * 100);
+  const versions = [
+    ...(canary === undefined ? [] : [versionFrom(canary, live, "canary", canaryBp)]),
+    versionFrom(stable, live, "stable", 10_000 - canaryBp),
+  ];
+  return { versions, salt: rollout.metadata.uid };
+}
+
+function versionFrom(
+  revision: Resource,
+  live: Resource,
+  role: Arm["role"],
+  weightBp: number,
+): Version {
+  const label = versionOf(revision);
+  return { revision: hashOf(revision), label, role, weightBp, spec: dataOf(revision), live };
+}
+
+interface ConnectInput extends SplitDeps {
+  readonly reader: TracingReader;
+  readonly target: BackendTarget;
+}
+
+type ArmConnection = Connection & { readonly provider?: Provider };
+
+function connect(
+  input: ConnectInput,
+  version: Version,
+): ArmConnection | { readonly problem: BackendProblem } {
+  const { reader, target } = input;
+  if (target.kind === "Service") {
+    return connectService(reader, version.live as unknown as Service, target);
+  }
+  if (target.kind === "Backend") {
+    return connectBackend(reader, version.spec as unknown as BackendSpec, target.namespace);
+  }
+  const spec = version.spec as unknown as AIServiceBackend["spec"];
+  return connectProvider({ ...input, stableSpecOf: (key) => stableSpec(reader, key) }, spec);
+}
+
+/**
+ * What a Backend is at this moment for an LLM provider that names it: the live resource, or its
+ * stable revision where it has a Rollout of its own.
+ */
+function stableSpec(
+  reader: TracingReader,
+  target: BackendTarget,
+): { readonly spec: Backend["spec"] } | { readonly problem: BackendProblem } {
+  const arms = readArms(reader, target);
+  if ("problem" in arms) return arms;
+  const stable = arms.versions.find((version) => version.role === "stable");
+  return { spec: (stable?.spec ?? {}) as unknown as Backend["spec"] };
+}
+
+function layOutArm(
+  target: BackendTarget,
+  version: Version,
+  { provider, ...connection }: ArmConnection,
+): { readonly arm: Arm; readonly pool: PoolPart } {
+  const port = target.port === undefined ? "" : `:${target.port}`;
+  const name = `${target.name}${port}`;
+  const id = armId(target.kind, target.namespace, name, version.revision);
+  const pool: PoolPart = { type: "pool", key: `pool/${id}`, ...connection, ...POOL_DEFAULTS };
+  const { role, weightBp } = version;
+  const arm = { id, version: version.label, role, weightBp, pool: pool.key };
+  return { arm: provider === undefined ? arm : { ...arm, provider }, pool };
+}
+
+function notFound(message: string): { readonly problem: BackendProblem } {
+  return { problem: { reason: "BackendNotFound", message } };
+}
