@@ -55,6 +55,22 @@ export class History {
     return () => this.#listeners.delete(listener);
   }
 
+  /**
+   * Forgets what is beyond the limits. The newest entry always stays: on disk it is what remembers
+   * the newest version.
+   */
+  trim(): void {
+    let excess = Math.max(0, this.#entries.length - HISTORY_EVENTS_MAX);
+    for (let at = 0; at < excess; at++) this.#size -= (this.#entries[at] as HistoryEntry).size;
+    while (this.#size > HISTORY_BYTES_MAX && excess < this.#entries.length - 1) {
+      this.#size -= (this.#entries[excess] as HistoryEntry).size;
+      excess++;
+    }
+    if (excess === 0) return;
+    this.floor = (this.#entries[excess - 1] as HistoryEntry).version;
+    this.#entries.splice(0, excess);
+  }
+
   close(): void {
     this.#listeners.clear();
     if (this.#scheduled !== undefined) clearImmediate(this.#scheduled);
@@ -66,7 +82,7 @@ export class History {
       try {
         for (const listener of this.#listeners) this.#deliver(listener);
       } finally {
-        this.#trim();
+        this.trim();
       }
     });
   }
@@ -90,18 +106,5 @@ export class History {
       else high = middle;
     }
     return low;
-  }
-
-  /** The newest entry always stays: on disk it is what remembers the newest version. */
-  #trim(): void {
-    let excess = Math.max(0, this.#entries.length - HISTORY_EVENTS_MAX);
-    for (let at = 0; at < excess; at++) this.#size -= (this.#entries[at] as HistoryEntry).size;
-    while (this.#size > HISTORY_BYTES_MAX && excess < this.#entries.length - 1) {
-      this.#size -= (this.#entries[excess] as HistoryEntry).size;
-      excess++;
-    }
-    if (excess === 0) return;
-    this.floor = (this.#entries[excess - 1] as HistoryEntry).version;
-    this.#entries.splice(0, excess);
   }
 }

@@ -55,7 +55,7 @@ interface Draft {
 
 /** What the disk has refused is offered to it again this often. */
 const UNSAVED_RETRY_MS = 1000;
-/** Old history is removed from disk each time this many versions have been written. */
+/** Old history is removed from disk by as many versions at a time, or more. */
 const PRUNE_VERSIONS = 1000;
 
 export class SqliteStore implements Store {
@@ -69,7 +69,8 @@ export class SqliteStore implements Store {
   #cancelRetry: Cancel | undefined;
   #queue: Job[] = [];
   #scheduled: NodeJS.Immediate | undefined;
-  #prunedVersion = 0;
+  /** How far history is removed from disk, or was last tried to be. */
+  #prunedFloor: number;
   #closed = false;
 
   constructor(options: SqliteStoreOptions) {
@@ -81,7 +82,9 @@ export class SqliteStore implements Store {
     this.#disk.loadRecords((table, key, value) => records[table].set(key, deepFreeze(value)));
     this.#records = records;
     this.#disk.loadRevisions((row) => this.#load(row, floor));
-    this.#prunedVersion = this.resourceVersion;
+    this.#prunedFloor = floor;
+    this.#history.trim();
+    this.#prune(1);
   }
 
   get unsavedCount(): number {
@@ -236,16 +239,16 @@ export class SqliteStore implements Store {
         size: body.length,
       })),
     );
-    this.#prune();
+    this.#prune(PRUNE_VERSIONS);
   }
 
   /** The disk may hold more history than memory; a prune that it refuses is tried again later. */
-  #prune(): void {
-    if (this.resourceVersion - this.#prunedVersion < PRUNE_VERSIONS) return;
-    this.#prunedVersion = this.resourceVersion;
-    if (this.#history.floor === 0) return;
+  #prune(versionsMin: number): void {
+    const { floor } = this.#history;
+    if (floor - this.#prunedFloor < versionsMin) return;
+    this.#prunedFloor = floor;
     try {
-      this.#disk.prune(this.#history.floor);
+      this.#disk.prune(floor);
     } catch (error) {
       if (!(error instanceof StoreError)) throw error;
     }
