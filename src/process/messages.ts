@@ -3,6 +3,7 @@
  * Program down, and what was observed up (counters go through shared memory, records in batches).
  */
 import type { MessagePort } from "node:worker_threads";
+import type { LogLevel } from "../base/log.ts";
 import type { Part, PartKey } from "../compile/program.ts";
 import type { SharedMemory } from "../shared/memory.ts";
 
@@ -16,11 +17,20 @@ export type ProgramMessage =
       readonly generation: number;
       readonly parts: readonly PartEnvelope[];
     }
+  /** A part that is larger than a message: JSON text in pieces, in order. */
+  | {
+      readonly type: "piece";
+      readonly generation: number;
+      readonly hash: string;
+      readonly text: string;
+      readonly last: boolean;
+    }
   | { readonly type: "remove"; readonly generation: number; readonly keys: readonly PartKey[] }
+  /** Null: the credential is no longer needed. */
   | {
       readonly type: "credentials";
       readonly generation: number;
-      readonly values: Readonly<Record<string, string>>;
+      readonly values: readonly (readonly [ref: string, value: string | null])[];
     }
   | { readonly type: "commit"; readonly generation: number };
 
@@ -35,8 +45,12 @@ export type WorkerMessage =
   | {
       readonly type: "have";
       readonly hashes: readonly (readonly [PartKey, string])[];
+      /** What it serves now; 0 if nothing. */
+      readonly generation: number;
       readonly last: boolean;
     }
+  /** One message has been taken in, and the event loop has been round since. */
+  | { readonly type: "received" }
   /** The worker has swapped: from now on it serves this generation. */
   | {
       readonly type: "ack";
@@ -60,10 +74,14 @@ export type WorkerCommand =
 /** Main → control thread. */
 export type ControlCommand =
   | { readonly type: "worker"; readonly index: number; readonly port: MessagePort }
-  | { readonly type: "drain" };
+  /** Readiness fails from now on; everything else goes on. */
+  | { readonly type: "drain" }
+  /** Close the store and the admin API, then exit. */
+  | { readonly type: "stop" };
 
 /** Worker or control thread → main. */
 export type ThreadReport =
+  /** A worker can take a control thread; the control thread answers the API and traffic is served. */
   | { readonly type: "ready"; readonly adminPort?: number }
   | { readonly type: "drained" }
   /** The thread cannot do its work at all and says why: the process exits with this message. */
@@ -81,6 +99,7 @@ export interface WorkerOptions {
   readonly accessLog: string;
   /** Seeds the worker's random source, for tests that count exactly; undefined in production. */
   readonly seed?: number;
+  readonly logLevel: LogLevel;
 }
 
 export interface ControlThreadData {
@@ -94,4 +113,5 @@ export interface ControlOptions {
   readonly dataDirectory: string;
   /** "HOST:PORT" of the admin API; port 0 takes a free one, told by `ready`. */
   readonly adminAddress: string;
+  readonly logLevel: LogLevel;
 }

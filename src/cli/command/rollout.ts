@@ -1,0 +1,87 @@
+/** `sluice rollout …`: see a rollout and steer it. */
+import type { Command } from "commander";
+import type { JsonObject } from "../../base/json.ts";
+import type { Rollout } from "../../resource/rollout.ts";
+import {
+  abortPatch,
+  pausePatch,
+  promotePatch,
+  resumePatch,
+  retryPatch,
+} from "../../rollout/actions.ts";
+import { Client } from "../client.ts";
+import { parseDurationOption, parseWholeNumber, type ServerFlags, withServer } from "../options.ts";
+import { parseOutputFormat, print } from "../output.ts";
+import { act, status, undo, watchStatus } from "../rollout-commands.ts";
+
+interface StatusFlags extends ServerFlags {
+  readonly watch?: boolean;
+  readonly timeout: number;
+  readonly output: string;
+}
+
+interface Patch {
+  readonly subresource: "" | "/status";
+  readonly body: JsonObject;
+}
+
+export function addRolloutCommands(program: Command): void {
+  const rollout = program.command("rollout").summary("see a rollout and steer it");
+  addStatus(rollout);
+  addVerb(rollout, "promote", "go on past the current pause or step")
+    .option("--full", "skip all that is left: this version is good")
+    .action(async (name: string, flags: ServerFlags & { readonly full?: boolean }) => {
+      await steer(name, flags, (current) => promotePatch(current, { full: flags.full === true }));
+    });
+  addVerb(rollout, "abort", "take all traffic from the canary, now").action(
+    async (name: string, flags: ServerFlags) => steer(name, flags, abortPatch),
+  );
+  addVerb(rollout, "retry", "start an aborted rollout again from its first step").action(
+    async (name: string, flags: ServerFlags) => steer(name, flags, retryPatch),
+  );
+  addVerb(rollout, "pause", "stay where it is until resumed").action(
+    async (name: string, flags: ServerFlags) => steer(name, flags, pausePatch),
+  );
+  addVerb(rollout, "resume", "take back a pause").action(async (name: string, flags: ServerFlags) =>
+    steer(name, flags, resumePatch),
+  );
+  addVerb(rollout, "undo", "go back to an earlier revision, as a new rollout")
+    .option("--to-revision <n>", "which one; else the one before", parseWholeNumber(1, 2 ** 31))
+    .action(async (name: string, flags: ServerFlags & { readonly toRevision?: number }) => {
+      const client = new Client(flags.server);
+      await undo(client, { namespace: flags.namespace, name }, flags.toRevision);
+      print(`rollout/${name}: undo sent`);
+    });
+}
+
+function addStatus(rollout: Command): void {
+  withServer(rollout.command("status"))
+    .summary("steps, weights, measurements and what they were compared with")
+    .argument("<name>")
+    .option("-w, --watch", "live, until the rollout is Healthy (exit 0) or Degraded (exit 1)")
+    .option("--timeout <duration>", "with --watch: give up after this", parseDurationOption, 0)
+    .option("-o, --output <format>", "table, json or yaml", "table")
+    .action(async (name: string, flags: StatusFlags) => {
+      const client = new Client(flags.server);
+      const target = { namespace: flags.namespace, name };
+      const watching = { timeoutMs: flags.timeout, isTerminal: process.stdout.isTTY };
+      process.exitCode =
+        flags.watch === true
+          ? await watchStatus(client, target, watching)
+          : await status(client, target, parseOutputFormat(flags.output));
+    });
+}
+
+function addVerb(rollout: Command, verb: string, summary: string): Command {
+  return withServer(rollout.command(verb)).summary(summary).argument("<name>");
+}
+
+async function steer(
+  name: string,
+  flags: ServerFlags,
+  patchOf: (rollout: Rollout) => Patch,
+): Promise<void> {
+  const client = new Client(flags.server);
+  await act(client, { namespace: flags.namespace, name }, patchOf);
+  print(`rollout/${name}: done`);
+}

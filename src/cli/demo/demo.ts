@@ -1,0 +1,139 @@
+/**
+ * `npm start`, `sluice demo`: the main job on real sockets, told as it happens. Version 2 of a
+ * service is applied and promoted through its steps; version 3 fails one request in five, is caught
+ * and rolled back. Everything it makes is its own — a fresh data directory, loopback ports — and is
+ * gone when it ends.
+ */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { systemRandom } from "../../base/random.ts";
+import type { ResourceDraft } from "../../resource/resource.ts";
+import type { Rollout } from "../../resource/rollout.ts";
+import { Client, findKind, pathOf } from "../client.ts";
+import { CommandError, EXIT } from "../exit.ts";
+import { print } from "../output.ts";
+import { defaultWorkers, serve, untilStopped } from "../serve.ts";
+import { nextSteps, Teller } from "./teller.ts";
+import { startSampleBackend } from "./sample-backends.ts";
+import { startSampleTraffic } from "./sample-traffic.ts";
+import { checkoutBackend, checkoutResources } from "./story.ts";
+
+export interface DemoOptions {
+  readonly port: number;
+  readonly adminAddress: string;
+  /** End after the story instead of serving on. */
+  readonly once: boolean;
+}
+
+const REQUESTS_PER_SECOND = 200;
+const ERROR_RATE_OF_VERSION_3 = 0.2;
+/** No act of the story may take longer than this. */
+const ACT_MS_MAX = 60_000;
+const LOOK_EVERY_MS = 100;
+
+/** Resolves with the exit code after Ctrl-C, or after the story with `once`. */
+export async function demo(options: DemoOptions): Promise<number> {
+  const dataDirectory = mkdtempSync(path.join(tmpdir(), "sluice-demo-"));
+  const clean = (): void => rmSync(dataDirectory, { recursive: true, force: true });
+  try {
+    return await play(options, dataDirectory);
+  } finally {
+    clean();
+  }
+}
+
+async function play(options: DemoOptions, dataDirectory: string): Promise<number> {
+  const running = await serve({
+    files: [],
+    dataDirectory,
+    adminAddress: options.adminAddress,
+    workers: defaultWorkers(),
+    accessLog: "",
+    graceMs: 5000,
+    logLevel: "error",
+  });
+  const backends = await Promise.all([
+    startSampleBackend("1", 0, systemRandom),
+    startSampleBackend("2", 0, systemRandom),
+    startSampleBackend("3", ERROR_RATE_OF_VERSION_3, systemRandom),
+  ]);
+  const client = new Client(running.adminUrl);
+  const gatewayUrl = `http://127.0.0.1:${options.port}`;
+  const teller = new Teller(client, print);
+  let traffic: ReturnType<typeof startSampleTraffic> | undefined;
+  const close = async (): Promise<void> => {
+    await traffic?.stop();
+    for (const backend of backends) backend.close();
+  };
+  const stopped = untilStopped(running, () => print("\nDraining …"));
+  try {
+    const story = (async (): Promise<void> => {
+      const [first, second, third] = backends.map(({ version, port }) =>
+        checkoutBackend(version, port),
+      ) as [ResourceDraft, ResourceDraft, ResourceDraft];
+      for (const resource of checkoutResources(options.port)) await create(client, resource);
+      await create(client, first);
+      await gatewayIsProgrammed(client, options.port);
+      traffic = startSampleTraffic(gatewayUrl, REQUESTS_PER_SECOND);
+      teller.say(`Sluice serves. Gateway ${gatewayUrl}, admin API ${running.adminUrl}.`);
+      teller.say(`Version 1 of "checkout" gets all of ${REQUESTS_PER_SECOND} requests a second.`);
+      teller.say("");
+      teller.say("Act 1. Version 2 is applied. It is good.");
+      await act(client, teller, second);
+      teller.say("");
+      teller.say("Act 2. Version 3 is applied. It fails one request in five.");
+      await act(client, teller, third);
+      teller.traffic(traffic.counts);
+      print(nextSteps({ gatewayUrl, adminUrl: running.adminUrl }));
+    })();
+    const ended = await Promise.race([story.then(() => "story" as const), stopped]);
+    if (ended !== "story") return ended;
+    if (options.once) process.kill(process.pid, "SIGTERM");
+    return await stopped;
+  } finally {
+    await close();
+  }
+}
+
+async function create(client: Client, resource: ResourceDraft): Promise<void> {
+  const collection = pathOf(findKind(resource.kind), resource.metadata.namespace);
+  await client.must(collection, { method: "POST", body: resource });
+}
+
+/** Applies a version and tells what becomes of it, until its rollout has ended one way or the other. */
+async function act(client: Client, teller: Teller, backend: ResourceDraft): Promise<void> {
+  const { namespace, name } = backend.metadata;
+  const before = (await client.get("rollout", namespace, name)) as Rollout;
+  await client.must(pathOf(findKind("backend"), namespace, name), { method: "PUT", body: backend });
+  await until(async () => teller.look(before.status?.currentPodHash));
+}
+
+async function gatewayIsProgrammed(client: Client, port: number): Promise<void> {
+  await until(async () => {
+    const gateway = await client.get("gateway", "default", "edge");
+    const conditions = (gateway.status?.["conditions"] ?? []) as readonly {
+      type: string;
+      status: string;
+      reason: string;
+      message: string;
+    }[];
+    const programmed = conditions.find(({ type }) => type === "Programmed");
+    if (programmed?.reason === "AddressNotUsable") {
+      throw new CommandError(
+        `Port ${port} is in use by another program. Another port: npm start -- --port 8081`,
+        EXIT.unreachable,
+      );
+    }
+    return programmed?.status === "True";
+  });
+}
+
+/** Looks ten times a second until `done`; throws when an act takes too long. */
+async function until(done: () => Promise<boolean>): Promise<void> {
+  for (let waitedMs = 0; waitedMs < ACT_MS_MAX; waitedMs += LOOK_EVERY_MS) {
+    if (await done()) return;
+    await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+  }
+  throw new CommandError("The demo did not get on: see the log above", EXIT.unreachable);
+}

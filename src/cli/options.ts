@@ -1,0 +1,84 @@
+/** Options that several commands share, and how their values are read. */
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { LogLevel } from "../base/log.ts";
+import { parseDuration } from "../base/duration.ts";
+import { defaultWorkers, type ServeOptions } from "./serve.ts";
+
+const DEFAULT_SERVER = "http://127.0.0.1:9900";
+const WORKERS_MAX = 256;
+
+export function parseWholeNumber(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (Number.isInteger(value) && value >= min && value <= max) return value;
+    throw new InvalidArgumentError(`must be a whole number from ${min} to ${max}`);
+  };
+}
+
+export function parseDurationOption(text: string): number {
+  const value = parseDuration(text);
+  if (value === undefined) throw new InvalidArgumentError("must be a duration, such as 30s or 1m");
+  return value;
+}
+
+export function collect(value: string, before: readonly string[]): string[] {
+  return [...before, value];
+}
+
+export interface ServerFlags {
+  readonly server: string;
+  readonly namespace: string;
+}
+
+/** For commands that speak to a running Sluice. */
+export function withServer(command: Command): Command {
+  return command
+    .option("--server <url>", "the admin API", process.env["SLUICE_SERVER"] ?? DEFAULT_SERVER)
+    .option("-n, --namespace <name>", "namespace of the resources", "default");
+}
+
+export interface ServeFlags {
+  readonly data: string;
+  readonly admin: string;
+  readonly workers: number;
+  readonly accessLog: string;
+  readonly grace: number;
+  readonly logLevel: LogLevel;
+}
+
+/** For commands that serve. */
+export function withServe(command: Command): Command {
+  return command
+    .option("--data <dir>", "where state is kept", ".sluice")
+    .option("--admin <host:port>", "address of the admin API", "127.0.0.1:9900")
+    .option(
+      "--workers <n>",
+      "threads that carry traffic",
+      parseWholeNumber(1, WORKERS_MAX),
+      defaultWorkers(),
+    )
+    .option("--access-log <path>", 'a file, "-" for standard output, or "off"', "-")
+    .option(
+      "--grace <duration>",
+      "how long requests in flight may take to finish at the end",
+      parseDurationOption,
+      30_000,
+    )
+    .addOption(
+      new Option("--log-level <level>", "of the log on standard error")
+        .choices(["info", "warn", "error", "silent"])
+        .default("warn"),
+    );
+}
+
+export function toServeOptions(files: readonly string[], flags: ServeFlags): ServeOptions {
+  return {
+    files,
+    dataDirectory: flags.data,
+    adminAddress: flags.admin,
+    workers: flags.workers,
+    accessLog: flags.accessLog === "off" ? "" : flags.accessLog,
+    graceMs: flags.grace,
+    logLevel: flags.logLevel,
+  };
+}

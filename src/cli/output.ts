@@ -1,0 +1,71 @@
+/** How results are written: tables for people, JSON and YAML for programs. */
+import { stringify } from "yaml";
+import { CommandError, EXIT } from "./exit.ts";
+
+export type OutputFormat = "table" | "wide" | "json" | "yaml" | "name";
+
+const FORMATS: readonly string[] = ["table", "wide", "json", "yaml", "name"];
+
+export function parseOutputFormat(text: string): OutputFormat {
+  if (FORMATS.includes(text)) return text as OutputFormat;
+  throw new CommandError(`Unknown output "${text}"; valid: ${FORMATS.join(", ")}`, EXIT.usage);
+}
+
+export function print(text: string): void {
+  process.stdout.write(text.endsWith("\n") ? text : `${text}\n`);
+}
+
+export function printError(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+/** One object or list as JSON or YAML. */
+export function formatData(value: unknown, format: "json" | "yaml"): string {
+  return format === "json" ? `${JSON.stringify(value, null, 2)}\n` : stringify(value);
+}
+
+/** Columns wide enough for their longest cell, three blanks apart, as kubectl aligns them. */
+export function formatTable(
+  header: readonly string[],
+  rows: readonly (readonly string[])[],
+): string {
+  const all = [header, ...rows];
+  const widths = header.map((_, column) =>
+    Math.max(...all.map((row) => (row[column] ?? "").length)),
+  );
+  return all
+    .map((row) =>
+      row
+        .map((cell, column) => cell.padEnd(widths[column] as number))
+        .join("   ")
+        .trimEnd(),
+    )
+    .join("\n");
+}
+
+/** `meta.k8s.io/v1` Table, the part of it that is shown. */
+export interface KubernetesTable {
+  readonly columnDefinitions: readonly { readonly name: string; readonly priority?: number }[];
+  readonly rows: readonly {
+    readonly cells: readonly (string | number | boolean | null)[];
+    readonly object?: { readonly metadata?: { readonly namespace?: string } };
+  }[];
+}
+
+/** A Kubernetes `Table` as text; columns of priority above 0 are shown by `wide` alone. */
+export function formatKubernetesTable(
+  { columnDefinitions, rows }: KubernetesTable,
+  options: { readonly wide: boolean; readonly namespaces: boolean },
+): string {
+  const shown = columnDefinitions.flatMap(({ priority = 0 }, index) =>
+    options.wide || priority === 0 ? [index] : [],
+  );
+  const space = (text: string): string[] => (options.namespaces ? [text] : []);
+  return formatTable(
+    [...space("NAMESPACE"), ...shown.map((at) => columnDefinitions[at]?.name.toUpperCase() ?? "")],
+    rows.map((row) => [
+      ...space(row.object?.metadata?.namespace ?? ""),
+      ...shown.map((at) => String(row.cells[at] ?? "")),
+    ]),
+  );
+}

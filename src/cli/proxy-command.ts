@@ -1,0 +1,195 @@
+/**
+ * `sluice proxy`: the resources behind a single command line, so that a first canary needs no file.
+ * The
+ * resources are plain data, and are printed as the YAML to go on from.
+ */
+import { stringify } from "yaml";
+import type { ResourceDraft } from "../resource/resource.ts";
+import { Client, findKind, pathOf } from "./client.ts";
+import { CommandError, EXIT } from "./exit.ts";
+import { print, printError } from "./output.ts";
+import { type ServeOptions, serve, untilStopped } from "./serve.ts";
+
+export interface ProxyPlan {
+  readonly to: string;
+  readonly canary?: string;
+  /** Percent of requests at each step, rising. */
+  readonly steps: readonly number[];
+  /** ":8080" or "127.0.0.1:8080". */
+  readonly listen: string;
+}
+
+const STEP_PAUSE = "30s";
+
+/** Serves one backend, and rolls out its canary; prints the resources as YAML to start from. */
+export async function proxy(
+  flags: {
+    readonly to: string;
+    readonly canary?: string;
+    readonly steps: string;
+    readonly listen: string;
+  },
+  options: ServeOptions,
+): Promise<number> {
+  const { resources, canary } = proxyResources({ ...flags, steps: parseSteps(flags.steps) });
+  print(resources.map((resource) => stringify(resource)).join("---\n"));
+  const running = await serve(options);
+  const client = new Client(running.adminUrl);
+  for (const resource of resources) await put(client, resource);
+  printError(`Sluice serves ${flags.to} on ${flags.listen}. Admin API: ${running.adminUrl}`);
+  if (canary !== undefined) {
+    await put(client, canary);
+    printError(`The canary ${flags.canary} gets ${flags.steps} percent, step by step. See it:`);
+    printError("  sluice rollout status app --watch");
+  }
+  return await untilStopped(running, () => printError("Draining …"));
+}
+
+async function put(client: Client, resource: ResourceDraft): Promise<void> {
+  const { namespace, name } = resource.metadata;
+  const kind = findKind(resource.kind);
+  const created = await client.send(pathOf(kind, namespace), { method: "POST", body: resource });
+  if (created.status !== 409) {
+    if (created.status >= 400) throw new CommandError(created.body.message ?? "refused");
+    return;
+  }
+  await client.must(pathOf(kind, namespace, name), { method: "PUT", body: resource });
+}
+
+/**
+ * The resources that serve `plan.to`, and the edit that begins the canary: the same Backend with
+ * version 2. Throws CommandError for a URL that cannot be served.
+ */
+export function proxyResources(plan: ProxyPlan): {
+  readonly resources: readonly ResourceDraft[];
+  readonly canary: ResourceDraft | undefined;
+} {
+  const listen = parseListen(plan.listen);
+  const stable = backend(plan.to, "1", "--to");
+  const resources = [gateway(listen), route(), stable];
+  if (plan.canary === undefined) return { resources, canary: undefined };
+  const canary = backend(plan.canary, "2", "--canary");
+  return { resources: [...resources, analysis(), rollout(plan.steps)], canary };
+}
+
+function metadata(name: string): { name: string; namespace: string } {
+  return { name, namespace: "default" };
+}
+
+function gateway(listen: { address: string | undefined; port: number }): ResourceDraft {
+  const { address, port } = listen;
+  return {
+    apiVersion: "gateway.networking.k8s.io/v1",
+    kind: "Gateway",
+    metadata: metadata("edge"),
+    spec: {
+      gatewayClassName: "sluice",
+      ...(address === undefined ? {} : { addresses: [{ type: "IPAddress", value: address }] }),
+      listeners: [{ name: "http", protocol: "HTTP", port }],
+    },
+  };
+}
+
+function route(): ResourceDraft {
+  return {
+    apiVersion: "gateway.networking.k8s.io/v1",
+    kind: "HTTPRoute",
+    metadata: metadata("app"),
+    spec: {
+      parentRefs: [{ name: "edge" }],
+      rules: [{ backendRefs: [{ group: "sluice.dev", kind: "Backend", name: "app" }] }],
+    },
+  };
+}
+
+function backend(url: string, version: string, option: string): ResourceDraft {
+  return {
+    apiVersion: "sluice.dev/v1alpha1",
+    kind: "Backend",
+    metadata: metadata("app"),
+    spec: { version, endpoints: [endpoint(url, option)] },
+  };
+}
+
+function endpoint(url: string, option: string): object {
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  if (parsed?.protocol !== "http:" || parsed.pathname !== "/") {
+    throw new CommandError(
+      `${option} ${url}: must be a URL of a plain HTTP server, such as http://127.0.0.1:3000`,
+      EXIT.usage,
+    );
+  }
+  const port = parsed.port === "" ? 80 : Number(parsed.port);
+  const host = parsed.hostname.replaceAll(/^\[|\]$/g, "");
+  return /^[\d.]+$|:/.test(host)
+    ? { ip: { address: host, port } }
+    : { fqdn: { hostname: host, port } };
+}
+
+function analysis(): ResourceDraft {
+  return {
+    apiVersion: "argoproj.io/v1alpha1",
+    kind: "AnalysisTemplate",
+    metadata: metadata("app-healthy"),
+    spec: {
+      metrics: [
+        {
+          name: "success-rate",
+          interval: "1s",
+          failureLimit: 0,
+          failureCondition: "result < 0.95",
+          provider: {
+            plugin: {
+              sluice: {
+                metric: "success-rate",
+                arm: "canary",
+                window: "5s",
+                minSamples: 20,
+                noData: "wait",
+              },
+            },
+          },
+        },
+      ],
+    },
+  };
+}
+
+function rollout(steps: readonly number[]): ResourceDraft {
+  return {
+    apiVersion: "argoproj.io/v1alpha1",
+    kind: "Rollout",
+    metadata: metadata("app"),
+    spec: {
+      workloadRef: { apiVersion: "sluice.dev/v1alpha1", kind: "Backend", name: "app" },
+      strategy: {
+        canary: {
+          analysis: { templates: [{ templateName: "app-healthy" }] },
+          steps: steps.flatMap((setWeight) => [{ setWeight }, { pause: { duration: STEP_PAUSE } }]),
+        },
+      },
+    },
+  };
+}
+
+/** "5,25,50" → [5, 25, 50]. */
+export function parseSteps(text: string): number[] {
+  const steps = text.split(",").map(Number);
+  const rising = steps.every((step, at) => step > (steps[at - 1] ?? 0) && step <= 100);
+  if (!rising || !steps.every(Number.isInteger)) {
+    throw new CommandError(
+      `--steps ${text}: must be rising whole percents, such as 5,25,50`,
+      EXIT.usage,
+    );
+  }
+  return steps;
+}
+
+function parseListen(text: string): { address: string | undefined; port: number } {
+  const match = /^(?:(\[[\da-f:.]+\]|[\d.]+))?:(\d{1,5})$/i.exec(text);
+  const port = Number(match?.[2]);
+  if (!match || port < 1 || port > 65_535) {
+    throw new CommandError(`--listen ${text}: must be :PORT or IP:PORT`, EXIT.usage);
+  }
+  return { address: match[1]?.replaceAll(/^\[|\]$/g, ""), port };
+}

@@ -1,0 +1,138 @@
+/** `sluice apply`, `get` and `delete`: resources through the admin API. */
+import { globSync, readFileSync, statSync } from "node:fs";
+import path from "node:path";
+import { formatIssue, type Issue } from "../resource/issue.ts";
+import { parseDocuments } from "../resource/parse.ts";
+import type { Resource, ResourceDraft } from "../resource/resource.ts";
+import { type Answer, type Client, findKind, messageOf, pathOf } from "./client.ts";
+import { CommandError, EXIT } from "./exit.ts";
+import {
+  formatData,
+  formatKubernetesTable,
+  type KubernetesTable,
+  type OutputFormat,
+  print,
+  printError,
+} from "./output.ts";
+
+const TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+
+/** The YAML and JSON files named by paths, folders taken recursively, in order of name. */
+export function filesOf(paths: readonly string[]): string[] {
+  return paths.flatMap((each) => {
+    try {
+      if (!statSync(each).isDirectory()) return [each];
+    } catch {
+      throw new CommandError(`Cannot read ${each}: there is no such file or folder`, EXIT.usage);
+    }
+    return globSync("**/*.{yaml,yml,json}", { cwd: each })
+      .toSorted()
+      .map((file) => path.join(each, file));
+  });
+}
+
+/** Parses files; with any issue in any of them nothing is returned and every issue is shown. */
+export function readDrafts(paths: readonly string[]): ResourceDraft[] {
+  const drafts: ResourceDraft[] = [];
+  const issues: Issue[] = [];
+  for (const file of filesOf(paths)) {
+    const parsed = parseDocuments(readFileSync(file, "utf8"), file);
+    drafts.push(...parsed.documents.map(({ draft }) => draft));
+    issues.push(...parsed.issues);
+  }
+  if (issues.length > 0) throw new CommandError(issues.map(formatIssue).join("\n"));
+  return drafts;
+}
+
+/** Creates or replaces each resource of the files; what is already as written is left alone. */
+export async function apply(
+  client: Client,
+  paths: readonly string[],
+  options: { readonly dryRun: boolean },
+): Promise<number> {
+  let code: number = EXIT.ok;
+  for (const draft of readDrafts(paths)) {
+    const { verb, answer } = await applyOne(client, draft, options.dryRun ? "?dryRun=All" : "");
+    const name = `${findKind(draft.kind).singular}/${draft.metadata.name}`;
+    if (answer.status >= 400) {
+      printError(`${name}: ${messageOf(answer)}`);
+      code = EXIT.no;
+    } else print(`${name} ${verb}${options.dryRun ? " (dry run)" : ""}`);
+    for (const warning of answer.warnings) printError(`Warning: ${name}: ${warning}`);
+  }
+  return code;
+}
+
+async function applyOne(
+  client: Client,
+  draft: ResourceDraft,
+  query: string,
+): Promise<{ verb: string; answer: Answer<Resource> }> {
+  const kind = findKind(draft.kind);
+  const { namespace, name } = draft.metadata;
+  const item = pathOf(kind, namespace, name);
+  const stored = await client.send<Resource>(item);
+  if (stored.status === 404) {
+    const collection = `${pathOf(kind, namespace)}${query}`;
+    const answer = await client.send<Resource>(collection, { method: "POST", body: draft });
+    return { verb: "created", answer };
+  }
+  if (stored.status >= 400) return { verb: "", answer: stored };
+  const answer = await client.send<Resource>(item + query, { method: "PUT", body: draft });
+  const before = stored.body.metadata.resourceVersion;
+  const same = answer.status < 400 && answer.body.metadata.resourceVersion === before;
+  return { verb: same ? "unchanged" : "configured", answer };
+}
+
+export interface GetOptions {
+  readonly namespace: string;
+  readonly output: OutputFormat;
+  readonly selector?: string;
+}
+
+/** Shows one object or all of a kind; `namespace` "" is all namespaces. */
+export async function get(
+  client: Client,
+  target: { readonly kind: string; readonly name?: string },
+  options: GetOptions,
+): Promise<void> {
+  const kind = findKind(target.kind);
+  const query =
+    options.selector === undefined ? "" : `?labelSelector=${encodeURIComponent(options.selector)}`;
+  const url = pathOf(kind, options.namespace, target.name) + query;
+  if (options.output === "json" || options.output === "yaml") {
+    print(formatData((await client.must(url)).body, options.output));
+    return;
+  }
+  if (options.output === "name") {
+    const found = (await client.must<Resource & { items?: Resource[] }>(url)).body;
+    for (const item of found.items ?? [found]) print(`${kind.singular}/${item.metadata.name}`);
+    return;
+  }
+  const table = (await client.must<KubernetesTable>(url, { accept: TABLE })).body;
+  const namespaces = options.namespace === "" && kind.namespaced;
+  print(
+    table.rows.length === 0
+      ? `No ${kind.plural} found`
+      : formatKubernetesTable(table, { wide: options.output === "wide", namespaces }),
+  );
+}
+
+/** Deletes named objects, or what the files hold. */
+export async function remove(
+  client: Client,
+  targets: readonly { kind: string; namespace: string; name: string }[],
+): Promise<number> {
+  let code: number = EXIT.ok;
+  for (const target of targets) {
+    const kind = findKind(target.kind);
+    const url = pathOf(kind, target.namespace, target.name);
+    const answer = await client.send(url, { method: "DELETE" });
+    if (answer.status < 400) print(`${kind.singular}/${target.name} deleted`);
+    else {
+      printError(messageOf(answer));
+      code = EXIT.no;
+    }
+  }
+  return code;
+}

@@ -1,0 +1,124 @@
+/**
+ * A Rollout as a person wants to see it: where it stands, what each arm gets, what was measured and
+ * what that was compared with. Pure: resources and the time in, lines out.
+ */
+import { styleText } from "node:util";
+import { formatDuration, parseDurationOrSeconds } from "../base/duration.ts";
+import type { AnalysisRun } from "../resource/analysis.ts";
+import type { Rollout } from "../resource/rollout.ts";
+
+export interface RolloutSeen {
+  readonly rollout: Rollout;
+  /** The runs that this rollout owns and that are not over, or were the last to end. */
+  readonly runs: readonly AnalysisRun[];
+  /** Version labels by revision hash, from the ControllerRevisions. */
+  readonly versions: ReadonlyMap<string, string>;
+  readonly nowMs: number;
+}
+
+const BAR_WIDTH = 40;
+
+const PHASE_COLOUR = {
+  Healthy: "green",
+  Successful: "green",
+  Progressing: "cyan",
+  Running: "cyan",
+  Paused: "yellow",
+  Inconclusive: "yellow",
+  Degraded: "red",
+  Failed: "red",
+  Error: "red",
+} as const;
+
+/** Lines without a trailing newline; colours only where the output takes them. */
+export function renderRollout(seen: RolloutSeen): string[] {
+  const { rollout } = seen;
+  const { name, namespace } = rollout.metadata;
+  const status = rollout.status ?? {};
+  const phase = paint(status.phase ?? "Progressing");
+  return [
+    `${styleText("bold", `Rollout ${namespace}/${name}`)}  ${phase}`,
+    ...(status.message ? [`  ${status.message}`] : []),
+    ...renderArms(seen),
+    ...renderSteps(seen),
+    ...seen.runs.flatMap((run) => renderRun(run)),
+  ];
+}
+
+function paint(phase: string): string {
+  const colour = PHASE_COLOUR[phase as keyof typeof PHASE_COLOUR] ?? "dim";
+  return styleText(colour, phase);
+}
+
+function renderArms({ rollout, versions }: RolloutSeen): string[] {
+  const status = rollout.status ?? {};
+  const weights = status.canary?.weights;
+  const canary = weights?.canary?.weight ?? 0;
+  const stable = weights?.stable?.weight ?? 100 - canary;
+  const verified = weights === undefined || weights.verified ? "" : "  not yet on every worker";
+  const line = (arm: string, hash: string | undefined, weight: number, note: string): string => {
+    const version = (hash === undefined ? undefined : versions.get(hash)) ?? hash ?? "";
+    const bar = "█".repeat(Math.round((weight / 100) * BAR_WIDTH));
+    const share = `${weight}%`.padStart(4);
+    return `  ${arm}  version ${version.padEnd(12)} ${share} ${bar}${note}`;
+  };
+  const lines = [line("stable", status.stableRS, stable, "")];
+  if (status.currentPodHash !== undefined && status.currentPodHash !== status.stableRS) {
+    lines.push(line("canary", status.currentPodHash, canary, verified));
+  }
+  return lines;
+}
+
+function renderSteps({ rollout, nowMs }: RolloutSeen): string[] {
+  const status = rollout.status ?? {};
+  const steps = rollout.spec.strategy.canary.steps ?? [];
+  if (steps.length === 0) return [];
+  const rolling = status.currentPodHash !== status.stableRS && status.abort !== true;
+  const current = rolling ? (status.currentStepIndex ?? 0) : steps.length;
+  const pausedSince = status.pauseConditions?.[0]?.startTime;
+  return steps.map((step, index) => {
+    const mark = index < current ? styleText("green", "✔") : index === current ? "●" : " ";
+    const left =
+      index === current && step.pause?.duration !== undefined && pausedSince !== undefined
+        ? `  ${pauseLeft(step.pause.duration, pausedSince, nowMs)}`
+        : "";
+    return `  ${status.abort === true ? styleText("red", "✗") : mark} ${stepText(step)}${left}`;
+  });
+}
+
+/** One step in words: "setWeight 5", "pause 10s", "pause until promoted", "analysis healthy". */
+export function stepText(step: Rollout["spec"]["strategy"]["canary"]["steps"][number]): string {
+  if (step.setWeight !== undefined) return `setWeight ${step.setWeight}`;
+  if (step.pause !== undefined) {
+    const { duration } = step.pause;
+    return duration === undefined ? "pause until promoted" : `pause ${duration}`;
+  }
+  const templates = step.analysis?.templates ?? [];
+  return `analysis ${templates.map((template) => template.templateName).join(", ")}`;
+}
+
+function pauseLeft(duration: string | number, since: string, nowMs: number): string {
+  const durationMs = parseDurationOrSeconds(duration) ?? 0;
+  const leftMs = Date.parse(since) + durationMs - nowMs;
+  return styleText("dim", leftMs > 0 ? `${formatDuration(leftMs)} left` : "waiting for a verdict");
+}
+
+function renderRun(run: AnalysisRun): string[] {
+  const status = run.status ?? {};
+  const head = `  Analysis ${run.metadata.name}  ${paint(status.phase ?? "Pending")}`;
+  const results = status.metricResults ?? [];
+  return [
+    status.message ? `${head}  ${status.message}` : head,
+    ...results.map((result) => {
+      const last = result.measurements?.at(-1);
+      const metric = run.spec.metrics.find((each) => each.name === result.name);
+      const condition = metric?.failureCondition ?? metric?.successCondition ?? "";
+      const says = result.message ?? last?.message ?? "";
+      const counts = `${result.successful ?? 0} good, ${result.failed ?? 0} bad`;
+      return (
+        `    ${result.name.padEnd(18)} ${(last?.value ?? "–").padEnd(8)} ` +
+        `${paint(last?.phase ?? "Pending")}  ${styleText("dim", `${condition}  ${counts}  ${says}`)}`
+      );
+    }),
+  ];
+}
