@@ -121,8 +121,9 @@ export function splitKey(
     case "header":
       return head.header(splitHash.name.toLowerCase()) || undefined;
     case "cookie":
-      return cookieValue(head.header("cookie"), splitHash.name) || undefined;
+      break;
   }
+  return cookieValue(head.header("cookie"), splitHash.name) || undefined;
 }
 
 /** How many arms a rule remembers; weights change their arms, so the memory is emptied when full. */

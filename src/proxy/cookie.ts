@@ -15,7 +15,7 @@ export function cookieValue(cookies: string | undefined, name: string): string |
 }
 
 /** The Cookie header without the named cookies; "" if none is left. */
-export function withoutCookies(cookies: string, names: readonly string[]): string {
+export function cookieWithout(cookies: string, names: readonly string[]): string {
   const kept = splitCookies(cookies).filter((pair) => {
     const equals = pair.indexOf("=");
     return equals === -1 || !names.includes(pair.slice(0, equals).trim());
