@@ -151,7 +151,8 @@ export function specOf(run: Resource): AnalysisRunSpec {
 /** The status of an AnalysisRun resource; a run that nobody looked at yet is Pending. */
 export function statusOf(run: Resource): AnalysisRunStatus {
   const status = (run.status ?? {}) as unknown as Partial<AnalysisRunStatus>;
-  return { ...status, phase: status.phase ?? "Pending" };
+  // Argo writes "" for a run that its controller has not seen yet.
+  return { ...status, phase: status.phase || "Pending" };
 }
 
 /** Where a run stands: what a rollout acts on. */
@@ -201,7 +202,9 @@ export function unmeasuredSince(run: Resource, sinceMs: number): readonly string
       if (isFinal(result.phase) || result.dryRun === true) return false;
       return !(result.measurements ?? []).some(
         (one) =>
-          one.phase !== "Error" && one.startedAt !== undefined && Date.parse(one.startedAt) >= sinceMs,
+          one.phase !== "Error" &&
+          one.startedAt !== undefined &&
+          Date.parse(one.startedAt) >= sinceMs,
       );
     })
     .map(({ name }) => name);
