@@ -17,10 +17,6 @@ export interface RolloutAnalysis {
     readonly metricName: string;
     readonly limit: number | string;
   }[];
-  readonly analysisRunMetadata?: {
-    readonly labels?: Readonly<Record<string, string>>;
-    readonly annotations?: Readonly<Record<string, string>>;
-  };
 }
 
 /** Exactly one key is set. */

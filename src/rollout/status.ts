@@ -51,32 +51,30 @@ export interface StepProgress {
   readonly startedAt: string;
   /** Milliseconds of it during which traffic was served, as last saved. */
   readonly servedMs?: number;
-  /** What the step still waits for, for a person. */
-  readonly waiting?: string;
 }
 
 export interface CanaryStatus {
-  readonly weights?: TrafficWeights;
-  readonly currentStepAnalysisRunStatus?: RunReference;
-  readonly currentBackgroundAnalysisRunStatus?: RunReference;
-  readonly step?: StepProgress;
+  readonly weights?: TrafficWeights | undefined;
+  readonly currentStepAnalysisRunStatus?: RunReference | undefined;
+  readonly currentBackgroundAnalysisRunStatus?: RunReference | undefined;
+  readonly step?: StepProgress | undefined;
 }
 
 export interface RolloutStatus {
-  readonly observedGeneration?: string;
-  readonly phase?: RolloutPhase;
-  readonly message?: string;
-  readonly abort?: boolean;
-  readonly abortedAt?: string;
-  readonly promoteFull?: boolean;
-  readonly pauseConditions?: readonly PauseCondition[];
-  readonly controllerPause?: boolean;
-  readonly currentStepIndex?: number;
-  readonly currentStepHash?: string;
-  readonly currentPodHash?: string;
-  readonly stableRS?: string;
-  readonly canary?: CanaryStatus;
-  readonly conditions?: readonly RolloutCondition[];
+  readonly observedGeneration?: string | undefined;
+  readonly phase?: RolloutPhase | undefined;
+  readonly message?: string | undefined;
+  readonly abort?: boolean | undefined;
+  readonly abortedAt?: string | undefined;
+  readonly promoteFull?: boolean | undefined;
+  readonly pauseConditions?: readonly PauseCondition[] | undefined;
+  readonly controllerPause?: boolean | undefined;
+  readonly currentStepIndex?: number | undefined;
+  readonly currentStepHash?: string | undefined;
+  readonly currentPodHash?: string | undefined;
+  readonly stableRS?: string | undefined;
+  readonly canary?: CanaryStatus | undefined;
+  readonly conditions?: readonly RolloutCondition[] | undefined;
 }
 
 /**
