@@ -35,9 +35,9 @@ export function checkDocument(value: unknown, options: ParseOptions): Checked {
   if (odd !== undefined) return { ok: false, findings: [odd] };
   const found = findKind(value);
   if ("path" in found) return { ok: false, findings: [found] };
-  const { status, ...rest } = value;
-  const keepStatus = options.status === "keep" && status !== undefined;
-  const parsed = found.schema.safeParse(keepStatus ? value : rest, { error: explain });
+  const { status: _status, ...rest } = value;
+  const drop = found.statusSubresource && options.status !== "keep";
+  const parsed = found.schema.safeParse(drop ? rest : value, { error: explain });
   const findings = parsed.success ? [] : findingsOf(parsed.error.issues);
   const naming = checkName(value, options);
   if (naming !== undefined) findings.push(naming);

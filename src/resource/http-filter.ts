@@ -89,9 +89,7 @@ const redirect = object({
   path: pathModifier.exactOptional().describe("How the path of the Location is made."),
   port: port().exactOptional().describe("Port of the Location."),
   statusCode: z
-    .union([z.literal(301), z.literal(302), z.literal(303), z.literal(307), z.literal(308)], {
-      error: "must be 301, 302, 303, 307 or 308",
-    })
+    .literal([301, 302, 303, 307, 308], { error: "must be 301, 302, 303, 307 or 308" })
     .default(302)
     .describe("Status of the redirect: 301, 302, 303, 307 or 308."),
 });

@@ -76,7 +76,7 @@ export function defineKind(options: KindOptions): KindDefinition {
     kind: z.literal(kind).describe("The kind."),
     metadata: metadataSchema({ namespaced, ...(options.name && { name: options.name }) }),
     ...options.fields,
-    status: (options.status ?? z.unknown()).optional(),
+    ...(options.status && { status: options.status.exactOptional() }),
   }).describe(options.description);
   return {
     group,

@@ -16,6 +16,8 @@ import { ROLLOUT } from "./rollout.ts";
 import { SECURITY_POLICY } from "./security-policy.ts";
 import { SERVICE } from "./service.ts";
 
+export type { KindDefinition } from "./kind.ts";
+
 export const KINDS: readonly KindDefinition[] = [
   GATEWAY,
   HTTP_ROUTE,
