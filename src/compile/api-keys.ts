@@ -3,7 +3,6 @@
  * by them: the rule still asks for a key, and a policy without any readable key refuses everybody.
  */
 import { sha256 } from "../base/hash.ts";
-import type { Consumer } from "../resource/consumer.ts";
 import type { Secret } from "../resource/core.ts";
 import type { ConditionDraft } from "../resource/resource.ts";
 import type { CredentialReference, SecurityPolicy } from "../resource/security-policy.ts";
@@ -13,6 +12,7 @@ import type { MayRefer } from "./grants.ts";
 import type { PartSet } from "./part-set.ts";
 import type { ApiKeyAuth, PartKey } from "./program.ts";
 import { decodeSecret } from "./secret.ts";
+import { isOfKind } from "./stored.ts";
 
 export interface ApiKeyDeps {
   readonly input: CompileInput;
@@ -84,11 +84,11 @@ function readCredential(
     const message = `${kind} ${namespace}/${name} does not exist: its clients get 401`;
     return { clients: [], problems: [{ reason: `${kind}NotFound`, message }] };
   }
-  if (kind === "Consumer") {
-    const keys = (resource as unknown as Consumer).spec.apiKeys;
+  if (isOfKind(resource, "Consumer")) {
+    const keys = resource.spec.apiKeys;
     return { clients: keys.map((key) => [key.sha256, name] as const), problems: [] };
   }
-  return readSecret(resource as unknown as Secret);
+  return isOfKind(resource, "Secret") ? readSecret(resource) : { clients: [], problems: [] };
 }
 
 /** A Secret holds the key of each client under the client's id. */

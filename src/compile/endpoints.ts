@@ -10,6 +10,7 @@ import type { BackendProblem, BackendTarget } from "./compiled.ts";
 import type { EndpointAddress, PoolPart } from "./program.ts";
 import type { TracingReader } from "./reader.ts";
 import { decodeSecretValue } from "./secret.ts";
+import { isOfKind } from "./stored.ts";
 
 export type Connection = Pick<PoolPart, "endpoints" | "tls">;
 export type ConnectionResult = Connection | { readonly problem: BackendProblem };
@@ -83,7 +84,7 @@ export function connectService(
     const message = `appProtocol ${port.appProtocol} of ${name} is not supported by this version`;
     return { problem: { reason: "UnsupportedProtocol", message } };
   }
-  const slices = reader.slicesOf(service) as unknown as EndpointSlice[];
+  const slices = reader.slicesOf(service).filter((one) => isOfKind(one, "EndpointSlice"));
   const endpoints = new Map<string, EndpointAddress>();
   for (const slice of slices) {
     for (const endpoint of readSlice(slice, port)) {

@@ -24,9 +24,6 @@ export function readFilters(filters: readonly HttpFilter[] | undefined, prefix: 
 }
 
 function readHeaders(filter: HeaderFilter): HeaderEdits {
-  const pairs = (
-    headers: readonly { readonly name: string; readonly value: string }[],
-  ): readonly (readonly [string, string])[] => headers.map(({ name, value }) => [name, value]);
   return {
     ...(filter.set !== undefined && { set: pairs(filter.set) }),
     ...(filter.add !== undefined && { add: pairs(filter.add) }),
@@ -34,6 +31,12 @@ function readHeaders(filter: HeaderFilter): HeaderEdits {
       remove: filter.remove.map((name) => name.toLowerCase()),
     }),
   };
+}
+
+function pairs(
+  headers: readonly { readonly name: string; readonly value: string }[],
+): readonly (readonly [string, string])[] {
+  return headers.map(({ name, value }) => [name, value]);
 }
 
 function readRewrite(rewrite: NonNullable<HttpFilter["urlRewrite"]>, prefix: string): UrlRewrite {

@@ -2,8 +2,8 @@
  * References across namespaces (Gateway API `ReferenceGrant`): allowed only where the namespace that
  * is referred to says so.
  */
-import type { ReferenceGrant } from "../resource/reference-grant.ts";
 import type { CompileInput } from "./compiled.ts";
+import { listOf } from "./stored.ts";
 
 export interface CrossReference {
   readonly from: { readonly group: string; readonly kind: string; readonly namespace: string };
@@ -19,7 +19,7 @@ export interface CrossReference {
 export type MayRefer = (reference: CrossReference) => boolean;
 
 export function readGrants(input: CompileInput): MayRefer {
-  const grants = input.list("ReferenceGrant") as unknown as readonly ReferenceGrant[];
+  const grants = listOf(input, "ReferenceGrant");
   const byNamespace = Map.groupBy(grants, (grant) => grant.metadata.namespace);
   return ({ from, to }) => {
     if (from.namespace === to.namespace) return true;

@@ -15,6 +15,7 @@ import { GATEWAY_CLASS } from "./compiled.ts";
 import type { CompileInput } from "./compiled.ts";
 import { toHostname } from "./hostname.ts";
 import type { Hostname } from "./program.ts";
+import { listOf } from "./stored.ts";
 
 export type ListenerSpec = Gateway["spec"]["listeners"][number];
 
@@ -51,7 +52,7 @@ export const ANY_ADDRESS = "::";
 
 /** All Gateways of class `sluice`, oldest first. */
 export function readGateways(input: CompileInput): readonly GatewayNode[] {
-  const gateways = (input.list("Gateway") as unknown as readonly Gateway[])
+  const gateways = listOf(input, "Gateway")
     .filter((gateway) => gateway.spec.gatewayClassName === GATEWAY_CLASS)
     .toSorted(compareAge);
   const served: ListenerNode[] = [];
@@ -73,14 +74,23 @@ function readGateway(gateway: Gateway, served: readonly ListenerNode[]): Gateway
       ? undefined
       : `address ${JSON.stringify(bad.value ?? "")} cannot be bound; ` +
         `valid: type IPAddress with an IP address of this host as value`;
-  const specs = gateway.spec.listeners;
-  const listeners = specs.map((spec, index) => {
-    const kinds = readKinds(spec);
-    const listener = { gateway, addresses, spec, hostname: toHostname(spec.hostname), ...kinds };
-    const others = specs.filter((_, other) => other !== index);
-    return { ...listener, problem: listenerProblem(listener, { others, served, addressProblem }) };
-  });
+  const around = { gateway, addresses, served, addressProblem };
+  const listeners = gateway.spec.listeners.map((spec) => readListener(spec, around));
   return { gateway, addresses, addressProblem, listeners };
+}
+
+interface Surroundings {
+  readonly gateway: Gateway;
+  readonly addresses: readonly string[];
+  readonly served: readonly ListenerNode[];
+  readonly addressProblem: string | undefined;
+}
+
+function readListener(spec: ListenerSpec, around: Surroundings): ListenerNode {
+  const { gateway, addresses } = around;
+  const problem = listenerProblem(spec, around);
+  const hostname = toHostname(spec.hostname);
+  return { gateway, addresses, spec, hostname, ...readKinds(spec), problem };
 }
 
 function readAddress(address: {
@@ -106,20 +116,10 @@ function readKinds(spec: ListenerSpec): Pick<ListenerNode, "routeKinds" | "inval
   };
 }
 
-interface Surroundings {
-  /** The other listeners of the same Gateway. */
-  readonly others: readonly ListenerSpec[];
-  readonly served: readonly ListenerNode[];
-  readonly addressProblem: string | undefined;
-}
-
-function listenerProblem(
-  listener: Omit<ListenerNode, "problem">,
-  around: Surroundings,
-): ConditionDraft | undefined {
-  const { spec } = listener;
-  const inside = around.others.map((other) => clash(spec, other)).find((one) => one !== undefined);
-  if (inside !== undefined) return conflicted(inside, `of this Gateway`);
+function listenerProblem(spec: ListenerSpec, around: Surroundings): ConditionDraft | undefined {
+  const others = around.gateway.spec.listeners.filter((other) => other !== spec);
+  const inside = others.map((other) => clash(spec, other)).find((one) => one !== undefined);
+  if (inside !== undefined) return conflicted(inside, "of this Gateway");
   if (spec.protocol !== "HTTP") {
     const message = `protocol ${spec.protocol} is not supported by this version; valid: HTTP`;
     return { type: "Accepted", status: "False", reason: "UnsupportedProtocol", message };
@@ -130,7 +130,7 @@ function listenerProblem(
   }
   for (const older of around.served) {
     const outside = clash(spec, older.spec);
-    if (outside === undefined || !overlap(listener.addresses, older.addresses)) continue;
+    if (outside === undefined || !overlap(around.addresses, older.addresses)) continue;
     return conflicted(outside, `of the older Gateway ${fullName(older.gateway)}`);
   }
   return undefined;

@@ -16,6 +16,7 @@ import type { ListenerNode } from "./listeners.ts";
 import type { ModelRoutePart, PartKey, ValueMatch } from "./program.ts";
 import { resolvedRefs, resolveReference } from "./references.ts";
 import { readTimeout } from "./routes.ts";
+import { listOf } from "./stored.ts";
 
 /** The paths that an AIGatewayRoute owns. */
 const LLM_PATHS = ["/v1/chat/completions", "/v1/models"] as const;
@@ -29,7 +30,7 @@ type Owners = Map<ListenerNode, AIGatewayRoute>;
 
 export function compileModelRoutes(context: CompileContext): void {
   const owners: Owners = new Map();
-  const routes = context.input.list("AIGatewayRoute") as unknown as readonly AIGatewayRoute[];
+  const routes = listOf(context.input, "AIGatewayRoute");
   for (const route of routes.toSorted(compareAge)) compileModelRoute(context, route, owners);
 }
 

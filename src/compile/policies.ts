@@ -4,11 +4,9 @@
  * the listener and the Gateway. Of two for one target the older holds, the other is `Conflicted`.
  */
 import { jsonEqual } from "../base/json.ts";
-import type { BackendTrafficPolicy } from "../resource/backend-traffic-policy.ts";
 import type { PolicyTarget } from "../resource/reference.ts";
 import type { ConditionDraft, Resource, ResourceKey } from "../resource/resource.ts";
 import { keyOf } from "../resource/resource.ts";
-import type { SecurityPolicy } from "../resource/security-policy.ts";
 import { compareAge, fullName } from "./age.ts";
 import { compileApiKeyAuth } from "./api-keys.ts";
 import type { AncestorStatusDraft, CompileInput, StatusDraft } from "./compiled.ts";
@@ -17,6 +15,8 @@ import type { MayRefer } from "./grants.ts";
 import type { ListenerNode } from "./listeners.ts";
 import type { PartSet } from "./part-set.ts";
 import type { RulePart } from "./program.ts";
+import { listOf } from "./stored.ts";
+import type { StoredKinds } from "./stored.ts";
 import { readLimits, readSplitHash } from "./traffic-policy.ts";
 
 /** The parts of a rule that policies decide. */
@@ -37,20 +37,17 @@ export interface PolicyDeps {
   readonly statuses: StatusDraft[];
 }
 
-type Policy = SecurityPolicy | BackendTrafficPolicy;
+type PolicyKind = "SecurityPolicy" | "BackendTrafficPolicy";
+type Policy = StoredKinds[PolicyKind];
 
 export function readPolicies(deps: PolicyDeps): Policies {
   const auths = new Map<string, RulePart["auth"]>();
-  const security = attachPolicies<SecurityPolicy>(deps, "SecurityPolicy", (policy) => {
+  const security = attachPolicies(deps, "SecurityPolicy", (policy) => {
     const { auth, condition } = compileApiKeyAuth(deps, policy);
     auths.set(fullName(policy), auth);
     return condition;
   });
-  const traffic = attachPolicies<BackendTrafficPolicy>(
-    deps,
-    "BackendTrafficPolicy",
-    () => undefined,
-  );
+  const traffic = attachPolicies(deps, "BackendTrafficPolicy", () => undefined);
   return {
     settingsFor({ key, section }, listener) {
       const guard = closest(security, { key, section, listener });
@@ -100,22 +97,21 @@ function closest<P extends Policy>(
 }
 
 /** Attaches all policies of a kind, oldest first, and says on each how that went. */
-function attachPolicies<P extends Policy>(
+function attachPolicies<Kind extends PolicyKind>(
   deps: PolicyDeps,
-  kind: P["kind"],
-  compileOne: (policy: P) => ConditionDraft | undefined,
-): ReadonlyMap<string, P> {
-  const attached = new Map<string, P>();
-  const list = deps.input.list(kind) as unknown as readonly P[];
-  for (const policy of list.toSorted(compareAge)) {
+  kind: Kind,
+  compileOne: (policy: StoredKinds[Kind]) => ConditionDraft | undefined,
+): ReadonlyMap<string, StoredKinds[Kind]> {
+  const attached = new Map<string, StoredKinds[Kind]>();
+  for (const policy of listOf(deps.input, kind).toSorted(compareAge)) {
     const own = compileOne(policy);
     const ancestors: AncestorStatusDraft[] = [];
     for (const target of policy.spec.targetRefs) {
       const ancestorRef = { ...target, namespace: policy.metadata.namespace };
       if (ancestors.some((one) => jsonEqual(one.ancestorRef, ancestorRef))) continue;
-      const accepted = attachOne(deps.input, attached, { policy, target });
-      if (accepted === undefined) continue;
-      ancestors.push({ ancestorRef, conditions: own === undefined ? [accepted] : [accepted, own] });
+      const first = attachOne(deps.input, attached, { policy, target });
+      if (first === undefined) continue;
+      ancestors.push({ ancestorRef, conditions: own === undefined ? [first] : [first, own] });
     }
     const key = keyOf(policy);
     deps.statuses.push({ key, generation: policy.metadata.generation, ancestors });

@@ -5,7 +5,6 @@
 import { sha256 } from "../base/hash.ts";
 import type { AIServiceBackend, BackendSecurityPolicy } from "../resource/ai.ts";
 import type { BackendSpec } from "../resource/backend.ts";
-import type { Secret } from "../resource/core.ts";
 import type { ConditionDraft } from "../resource/resource.ts";
 import { keyOf } from "../resource/resource.ts";
 import { compareAge, fullName } from "./age.ts";
@@ -16,6 +15,7 @@ import type { MayRefer } from "./grants.ts";
 import type { Credential, Provider } from "./program.ts";
 import type { TracingReader } from "./reader.ts";
 import { decodeSecretValue } from "./secret.ts";
+import { isOfKind, listOf } from "./stored.ts";
 
 type CredentialResult =
   | { readonly credential: Credential; readonly value: string }
@@ -34,7 +34,7 @@ export function readCredentials(input: CompileInput, mayRefer: MayRefer): Creden
   const byProvider = new Map<string, CredentialResult>();
   const owners = new Map<string, string>();
   const statuses: StatusDraft[] = [];
-  const list = input.list("BackendSecurityPolicy") as unknown as readonly BackendSecurityPolicy[];
+  const list = listOf(input, "BackendSecurityPolicy");
   for (const policy of list.toSorted(compareAge)) {
     const { namespace, generation } = policy.metadata;
     const result = readCredential(input, mayRefer, policy);
@@ -71,8 +71,8 @@ function readCredential(
     const message = `no ReferenceGrant in ${namespace} allows the reference to Secret ${name}`;
     return { problem: { reason: "RefNotPermitted", message } };
   }
-  const secret = input.get("Secret", namespace, name) as unknown as Secret | undefined;
-  const stored = secret?.data?.[SECRET_KEY];
+  const secret = input.get("Secret", namespace, name);
+  const stored = isOfKind(secret, "Secret") ? secret.data?.[SECRET_KEY] : undefined;
   if (stored === undefined) {
     const what = secret === undefined ? "does not exist" : `has no key ${SECRET_KEY}`;
     const message = `Secret ${namespace}/${name} ${what}`;
@@ -90,18 +90,16 @@ function readCredential(
 }
 
 function acceptedOf(place: string, found: boolean, owner: string | undefined): ConditionDraft {
-  const refuse = (reason: string, message: string): ConditionDraft => ({
-    type: "Accepted",
-    status: "False",
-    reason,
-    message,
-  });
-  if (!found) return refuse("TargetNotFound", `AIServiceBackend ${place} does not exist`);
+  if (!found) return refused("TargetNotFound", `AIServiceBackend ${place} does not exist`);
   if (owner !== undefined) {
     const message = `AIServiceBackend ${place} already has the older BackendSecurityPolicy ${owner}`;
-    return refuse("Conflicted", message);
+    return refused("Conflicted", message);
   }
   return { type: "Accepted", status: "True", reason: "Accepted", message: "Policy is accepted" };
+}
+
+function refused(reason: string, message: string): ConditionDraft {
+  return { type: "Accepted", status: "False", reason, message };
 }
 
 function resolvedOf(result: CredentialResult): ConditionDraft {

@@ -15,14 +15,13 @@ import type { ListenerNode } from "./listeners.ts";
 import type { Filters, MatchEntry, PartKey, RulePart, WeightedBackend } from "./program.ts";
 import { resolvedRefs, resolveReference } from "./references.ts";
 import type { Referring } from "./references.ts";
+import { listOf } from "./stored.ts";
 
 const ROUTE_KINDS: Referring["kinds"] = { Service: "", Backend: "sluice.dev" };
 const DEFAULT_MATCH: HttpMatch = { path: { type: "PathPrefix", value: "/" } };
 
 export function compileHttpRoutes(context: CompileContext): void {
-  for (const route of context.input.list("HTTPRoute")) {
-    compileHttpRoute(context, route as unknown as HTTPRoute);
-  }
+  for (const route of listOf(context.input, "HTTPRoute")) compileHttpRoute(context, route);
 }
 
 function compileHttpRoute(context: CompileContext, route: HTTPRoute): void {

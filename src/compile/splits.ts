@@ -3,11 +3,9 @@
  * compiled from its recorded revisions alone, by the weights that `desiredSplit` says, so that no
  * request reaches a version which the Rollout has not let in.
  */
-import type { AIServiceBackend } from "../resource/ai.ts";
-import type { Backend, BackendSpec } from "../resource/backend.ts";
+import type { Backend } from "../resource/backend.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { Resource } from "../resource/resource.ts";
-import type { Service } from "../resource/service.ts";
 import { armId, dataOf, hashOf, versionOf } from "../rollout/revision.ts";
 import { desiredSplit } from "../rollout/weight.ts";
 import type { BackendProblem, BackendTarget, SplitTrace } from "./compiled.ts";
@@ -20,6 +18,7 @@ import type { CredentialOf } from "./providers.ts";
 import type { MayRefer } from "./grants.ts";
 import { TracingReader } from "./reader.ts";
 import type { ResourceIndex } from "./reader.ts";
+import { isBackendSpec, isOfKind, isProviderSpec } from "./stored.ts";
 
 /** DESIGN's defaults for what no policy sets. */
 const POOL_DEFAULTS = {
@@ -166,14 +165,24 @@ function connect(
   version: Version,
 ): ArmConnection | { readonly problem: BackendProblem } {
   const { reader, target } = input;
-  if (target.kind === "Service") {
-    return connectService(reader, version.live as unknown as Service, target);
-  }
+  if (isOfKind(version.live, "Service")) return connectService(reader, version.live, target);
+  const { spec } = version;
   if (target.kind === "Backend") {
-    return connectBackend(reader, version.spec as unknown as BackendSpec, target.namespace);
+    return isBackendSpec(spec)
+      ? connectBackend(reader, spec, target.namespace)
+      : unreadable(target, version);
   }
-  const spec = version.spec as unknown as AIServiceBackend["spec"];
-  return connectProvider({ ...input, stableSpecOf: (key) => stableSpec(reader, key) }, spec);
+  return isProviderSpec(spec)
+    ? connectProvider({ ...input, stableSpecOf: (key) => stableSpec(reader, key) }, spec)
+    : unreadable(target, version);
+}
+
+function unreadable(
+  { kind, namespace, name }: BackendTarget,
+  { revision }: Pick<Version, "revision">,
+): { readonly problem: BackendProblem } {
+  const message = `revision ${revision} of ${kind} ${namespace}/${name} cannot be read as a ${kind}`;
+  return { problem: { reason: "UnsupportedValue", message } };
 }
 
 /**
@@ -187,7 +196,8 @@ function stableSpec(
   const arms = readArms(reader, target);
   if ("problem" in arms) return arms;
   const stable = arms.versions.find((version) => version.role === "stable");
-  return { spec: (stable?.spec ?? {}) as unknown as Backend["spec"] };
+  const { spec = {}, revision = "" } = stable ?? {};
+  return isBackendSpec(spec) ? { spec } : unreadable(target, { revision });
 }
 
 function layOutArm(

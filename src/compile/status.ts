@@ -99,7 +99,7 @@ function mergeConditions(
   drafts: readonly ConditionDraft[],
   at: Moment,
 ): Condition[] {
-  const known = objects(stored) as unknown as readonly Condition[];
+  const known = objects(stored).filter(isCondition);
   const merged = drafts.map((draft) => {
     const before = known.find((condition) => condition.type === draft.type);
     const same = before !== undefined && before.status === draft.status;
@@ -121,6 +121,10 @@ const COMPILER_CONDITIONS: readonly string[] = [
   "Programmed",
   "ResolvedRefs",
 ];
+
+function isCondition(value: JsonObject): value is JsonObject & Condition {
+  return typeof value["type"] === "string" && typeof value["lastTransitionTime"] === "string";
+}
 
 function objects(value: JsonValue | undefined): readonly JsonObject[] {
   return Array.isArray(value) ? value.filter(isJsonObject) : [];

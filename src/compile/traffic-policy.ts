@@ -39,12 +39,7 @@ function readLimit(rule: RateLimitRule, key: string): RateLimit {
   const selectors = rule.clientSelectors ?? [];
   const headers = selectors
     .flatMap((selector) => selector.headers ?? [])
-    .map(({ name, type, value, invert }) => ({
-      name: name.toLowerCase(),
-      type: type ?? "Exact",
-      ...(value !== undefined && { value }),
-      ...(invert === true && { invert }),
-    }));
+    .map((selector) => readSelector(selector));
   const range = selectors.find((selector) => selector.sourceCIDR !== undefined)?.sourceCIDR;
   return {
     key,
@@ -55,5 +50,19 @@ function readLimit(rule: RateLimitRule, key: string): RateLimit {
     ...(range !== undefined && {
       sourceCidr: { value: range.value, type: range.type ?? "Exact" },
     }),
+  };
+}
+
+type Selector = NonNullable<
+  NonNullable<RateLimitRule["clientSelectors"]>[number]["headers"]
+>[number];
+
+function readSelector(selector: Selector): NonNullable<RateLimit["headers"]>[number] {
+  const { name, type, value, invert } = selector;
+  return {
+    name: name.toLowerCase(),
+    type: type ?? "Exact",
+    ...(value !== undefined && { value }),
+    ...(invert === true && { invert }),
   };
 }
