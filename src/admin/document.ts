@@ -44,10 +44,11 @@ export function addressed(document: JsonValue | undefined, target: Target): Json
       `the namespace of the provided object (${shown(namespace)}) does not match the namespace sent on the request (${namespaceOf(target)})`,
     );
   }
+  const { namespace: _namespace, ...bare } = metadata;
   return {
     ...document,
     ...expected,
-    metadata: { ...metadata, namespace: kind.namespaced ? namespaceOf(target) : undefined },
+    metadata: kind.namespaced ? { ...metadata, namespace: namespaceOf(target) } : bare,
   };
 }
 

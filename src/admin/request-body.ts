@@ -1,5 +1,6 @@
 /**
- * Reads what a client sends: bounded in bytes and depth, only as JSON or YAML, and strictly — a key
+ * Reads what a client sends: bounded in bytes and depth, as JSON or YAML (and what kubectl insists on
+ * as protobuf), and strictly — a key
  * given twice is refused, since one of the two would be ignored. Nothing here quotes a value, which
  * may be a Secret's.
  */
@@ -7,6 +8,7 @@ import type { IncomingMessage } from "node:http";
 import { parseDocument } from "yaml";
 import { isJsonObject } from "../base/json.ts";
 import type { JsonValue } from "../base/json.ts";
+import { decodeProtobuf } from "./protobuf.ts";
 import { badRequest, tooLarge, unsupportedMediaType } from "./api-error.ts";
 
 /** The limit of the Kubernetes API server. */
@@ -14,6 +16,7 @@ export const BODY_BYTES_MAX = 3 * 1024 * 1024;
 /** No kind nests nearly as deep; deeper trees would exhaust the stack of what walks them. */
 const DEPTH_MAX = 64;
 
+const PROTOBUF_TYPE = "application/vnd.kubernetes.protobuf";
 const JSON_TYPE = "application/json";
 const YAML_TYPES: readonly string[] = ["application/yaml", "application/x-yaml", "text/yaml"];
 
@@ -51,6 +54,10 @@ export function patchTypeOf(request: IncomingMessage): PatchType {
 export async function readDocument(request: IncomingMessage): Promise<JsonValue | undefined> {
   const mediaType = mediaTypeOf(request);
   const isYaml = YAML_TYPES.includes(mediaType);
+  if (mediaType === PROTOBUF_TYPE) {
+    const bytes = await readBytes(request);
+    return bytes.length === 0 ? undefined : decodeProtobuf(bytes);
+  }
   const text = await readText(request);
   if (text === "") return undefined;
   if (!isYaml && mediaType !== JSON_TYPE) {
@@ -68,6 +75,15 @@ export async function readPatch(request: IncomingMessage): Promise<JsonValue> {
 }
 
 async function readText(request: IncomingMessage): Promise<string> {
+  const bytes = await readBytes(request);
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    throw badRequest("the body of the request is not UTF-8");
+  }
+}
+
+async function readBytes(request: IncomingMessage): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   if (Number(request.headers["content-length"] ?? 0) > BODY_BYTES_MAX) throw bodyTooLarge();
@@ -76,11 +92,7 @@ async function readText(request: IncomingMessage): Promise<string> {
     if (bytes > BODY_BYTES_MAX) throw bodyTooLarge();
     chunks.push(chunk);
   }
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(Buffer.concat(chunks));
-  } catch {
-    throw badRequest("the body of the request is not UTF-8");
-  }
+  return Buffer.concat(chunks);
 }
 
 function bodyTooLarge(): Error {

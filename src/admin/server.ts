@@ -18,8 +18,7 @@ import { ApiError, badRequest, methodNotAllowed, noSuchPath } from "./api-error.
 import { describeApi } from "./discovery.ts";
 import { refuseListen, refuseRequest } from "./guard.ts";
 import { ListSnapshots } from "./list-snapshot.ts";
-import { createOpenApi } from "./open-api.ts";
-import type { OpenApi } from "./open-api.ts";
+import { answerOpenApi } from "./open-api.ts";
 import { answerApi } from "./route.ts";
 import type { ApiRoutes, Exchange } from "./route.ts";
 import { Watches } from "./watch.ts";
@@ -69,7 +68,6 @@ export function createAdminServer(options: AdminOptions): AdminServer {
   const site: Site = {
     options,
     routes: { api, discovery: describeApi(KINDS), version },
-    openApi: createOpenApi(),
     listenHost: "",
   };
   const server = createServer(
@@ -97,7 +95,6 @@ export function createAdminServer(options: AdminOptions): AdminServer {
 interface Site {
   readonly options: AdminOptions;
   readonly routes: ApiRoutes;
-  readonly openApi: OpenApi;
   listenHost: string;
 }
 
@@ -130,7 +127,7 @@ async function answer(site: Site, exchange: Exchange): Promise<void> {
     }
     case "openapi":
       needGet(request);
-      site.openApi.answer(exchange);
+      answerOpenApi(exchange);
       return;
     case "healthz":
     case "livez":
