@@ -60,11 +60,20 @@ export function migrate(database: DatabaseSync, migrations = MIGRATIONS): void {
     );
   }
   for (let from = version; from < migrations.length; from++) {
-    database.exec("BEGIN IMMEDIATE");
-    (migrations[from] as Migration)(database);
+    runMigration(database, migrations[from] as Migration, from + 1);
+  }
+}
+
+function runMigration(database: DatabaseSync, migration: Migration, version: number): void {
+  database.exec("BEGIN IMMEDIATE");
+  try {
+    migration(database);
     database.exec(`PRAGMA application_id = ${APPLICATION_ID}`);
-    database.exec(`PRAGMA user_version = ${from + 1}`);
+    database.exec(`PRAGMA user_version = ${version}`);
     database.exec("COMMIT");
+  } catch (error) {
+    if (database.isTransaction) database.exec("ROLLBACK");
+    throw error;
   }
 }
 
