@@ -63,7 +63,7 @@ export interface WriterOptions {
 }
 
 /** Rounds against concurrent writers of the same resources before the conflict is handed on. */
-const ATTEMPTS_MAX = 10;
+const ATTEMPTS_MAX = 50;
 
 /**
  * A writer that asks every rule about every change. What it decided on is pinned: where another
