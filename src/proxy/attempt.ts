@@ -1,0 +1,285 @@
+/**
+ * The attempt loop: an arm's endpoint, a connection, the request sent, the answer's beginning. What
+ * fails may be tried again in exactly three ways, each only while the client has seen no byte:
+ * another endpoint where no connection came about, a fresh connection where a reused one was dead,
+ * and the stable arm where the canary failed a request that may be repeated (the canary shield). A
+ * failure that was hidden so still counts against the arm that failed.
+ */
+import type { ResponseHead } from "../http1/response-head.ts";
+import { LAST_CHUNK } from "../http1/chunked.ts";
+import { FIELD, OUTCOMES } from "../shared/metrics.ts";
+import { armRow, chooseArm, otherArm } from "./choose.ts";
+import { errorRow, outcomeOf, type ErrorCode } from "./error.ts";
+import type { Exchange } from "./exchange.ts";
+import { chooseEndpoint, type Endpoint } from "./pool.ts";
+import { framedChunk, relayBody, relayEnd, relayFlush, relayHead, relayInterim } from "./relay.ts";
+import { respondError } from "./respond.ts";
+import type { LinkedArm } from "./snapshot.ts";
+import { CONNECTING, type Upstream, type UpstreamEvents } from "./upstream.ts";
+
+/** Endpoints that are tried before a request is given up for want of a connection. */
+const CONNECT_TRIES_MAX = 3;
+const OK = OUTCOMES.indexOf("ok");
+const STATUS_5XX = OUTCOMES.indexOf("status5xx");
+
+/** Begins an attempt on `arm`, with `x.upstreamHead` made. */
+export function startAttempt(x: Exchange, arm: LinkedArm, fresh: Endpoint | null = null): void {
+  x.arm = arm;
+  const pool = arm.pool.value;
+  if (pool === undefined || pool.part.endpoints.length === 0) {
+    giveUp(x, "no_endpoint");
+    return;
+  }
+  const { part, endpoints } = x.plane.pools.of(pool);
+  const endpoint = fresh ?? chooseRoomy(x, endpoints, part.connectionsPerEndpointMax);
+  if (endpoint === undefined) {
+    giveUp(x, "upstream_overflow");
+    return;
+  }
+  x.endpointLabel = endpoint.label;
+  x.attemptStartedMs = x.attempts === 0 ? x.startedMs : performance.now();
+  x.attempts++;
+  const idle = fresh === null ? endpoint.takeIdle() : undefined;
+  if (idle !== undefined) {
+    dispatch(x, idle);
+    return;
+  }
+  if (!x.plane.gates.isOpen(arm.gate)) {
+    redirectArm(x);
+    return;
+  }
+  const upstream = endpoint.open(part);
+  own(x, upstream);
+  const connectMs = x.attemptStartedMs + part.connectTimeoutMs;
+  x.plane.wheel.schedule(upstream, Math.min(connectMs, attemptDeadlineMs(x)));
+}
+
+/** An endpoint that has an idle connection or may be given another one. */
+function chooseRoomy(
+  x: Exchange,
+  endpoints: readonly Endpoint[],
+  connectionsMax: number,
+): Endpoint | undefined {
+  for (;;) {
+    const endpoint = chooseEndpoint(endpoints, x.excluded, x.plane.random);
+    // Every connection that is not idle has a request in flight.
+    if (endpoint === undefined || endpoint.inFlight < connectionsMax) return endpoint;
+    x.excluded = [...x.excluded, endpoint];
+  }
+}
+
+function own(x: Exchange, upstream: Upstream): void {
+  x.upstream = upstream;
+  upstream.exchange = x;
+  upstream.endpoint.inFlight++;
+}
+
+/**
+ * Sends the request on a connection that is ready. The gate is read here, with nothing between the
+ * reading and the writing: an arm that was closed meanwhile gets nothing.
+ */
+function dispatch(x: Exchange, upstream: Upstream): void {
+  const arm = x.arm as LinkedArm;
+  if (!x.plane.gates.isOpen(arm.gate)) {
+    if (upstream.exchange === x) upstream.cancel();
+    else upstream.endpoint.release(upstream);
+    redirectArm(x);
+    return;
+  }
+  if (upstream.exchange !== x) own(x, upstream);
+  x.dispatched = true;
+  upstream.expect(x.head.method, x.tap !== null);
+  const headMs = performance.now() + (arm.pool.value?.part.responseHeadTimeoutMs ?? 60_000);
+  x.plane.wheel.schedule(upstream, Math.min(headMs, attemptDeadlineMs(x)));
+  const { socket } = upstream;
+  if (x.held === null && x.bodyEnded) {
+    socket.write(x.upstreamHead, "latin1");
+    upstream.requestSent = true;
+    return;
+  }
+  socket.cork();
+  socket.write(x.upstreamHead, "latin1");
+  for (const slice of x.held ?? []) writeSlice(x, upstream, slice);
+  x.held = null;
+  if (x.bodyEnded) endBody(x);
+  socket.uncork();
+  if (!socket.writableNeedDrain) x.connection.resume();
+}
+
+/** The arm's gate closed before anything was sent: another arm takes the request. */
+function redirectArm(x: Exchange): void {
+  const { split } = x.choice;
+  const arm = split === null ? null : chooseArm(split, 0, x.plane.gates);
+  if (arm === null || arm === x.arm) respondError(x, "no_arm");
+  else startAttempt(x, arm);
+}
+
+/** When the attempt is over time, by the route's timeouts. */
+function attemptDeadlineMs(x: Exchange): number {
+  const attemptMs =
+    x.backendRequestTimeoutMs === 0 ? Infinity : x.attemptStartedMs + x.backendRequestTimeoutMs;
+  return Math.min(x.deadlineMs, attemptMs);
+}
+
+/** Takes a piece of the request's body; false when the client should wait. */
+export function forwardBody(x: Exchange, slice: Buffer): boolean {
+  x.bytesIn += slice.length;
+  if (x.collector !== null) {
+    x.collector.slice(x, slice);
+    return true;
+  }
+  const { upstream } = x;
+  if (upstream === null || !x.dispatched) {
+    x.heldBytes += slice.length;
+    (x.held ??= []).push(slice);
+    return x.heldBytes < HELD_BYTES_MAX;
+  }
+  return writeSlice(x, upstream, slice);
+}
+
+/** Bytes of a body that are kept while there is no connection to write them to. */
+const HELD_BYTES_MAX = 64 * 1024;
+
+function writeSlice(x: Exchange, upstream: Upstream, slice: Buffer): boolean {
+  const bytes = x.chunkedUp ? framedChunk(slice, 0, slice.length) : slice;
+  return upstream.socket.write(bytes);
+}
+
+/** The request's body is complete. */
+export function forwardEnd(x: Exchange): void {
+  if (x.collector !== null) x.collector.end(x);
+  else if (x.dispatched) endBody(x);
+}
+
+function endBody(x: Exchange): void {
+  if (x.upstream === null) return;
+  if (x.chunkedUp) x.upstream.socket.write(LAST_CHUNK, "latin1");
+  x.upstream.requestSent = true;
+}
+
+/** Ends the attempt because the request is over; it counts for nobody. */
+export function cancelAttempt(x: Exchange): void {
+  x.upstream?.cancel();
+  x.upstream = null;
+}
+
+/** Counts the attempt that just ended against its arm. */
+function count(x: Exchange, outcome: number): void {
+  if (x.rule === null || x.arm === null) return;
+  const row = armRow(x.rule, x.arm, x.plane.metrics);
+  x.plane.metrics.attempt(row, outcome, performance.now() - x.attemptStartedMs);
+}
+
+/** Who answers instead of a canary that failed, or null. */
+function shieldArm(x: Exchange): LinkedArm | null {
+  const { split } = x.choice;
+  if (split === null || x.arm === null || x.arm.arm.role !== "canary" || x.shielded) return null;
+  if (x.responseStarted || performance.now() >= x.deadlineMs) return null;
+  return otherArm(split, x.arm, x.plane.gates);
+}
+
+function shield(x: Exchange, arm: LinkedArm): void {
+  x.shielded = true;
+  x.excluded = [];
+  x.connectFailures = 0;
+  if (x.rule !== null) x.plane.metrics.add(x.rule.row, FIELD.shielded, 1);
+  startAttempt(x, arm);
+}
+
+/** No attempt could be made on the arm: nothing is counted against it. */
+function giveUp(x: Exchange, code: ErrorCode): void {
+  const arm = shieldArm(x);
+  // Nothing was sent, so any request may go to the other arm.
+  if (arm !== null) shield(x, arm);
+  else respondError(x, code);
+}
+
+function failed(upstream: Upstream, x: Exchange, code: ErrorCode): void {
+  x.upstream = null;
+  const dead = code === "upstream_reset" && upstream.reused && !upstream.answered;
+  if (dead && x.repeatable && !x.retriedFresh && !x.responseStarted) {
+    // The upstream closed an idle connection just when it was used again: that says nothing of it.
+    x.retriedFresh = true;
+    startAttempt(x, x.arm as LinkedArm, upstream.endpoint);
+    return;
+  }
+  const outcome = outcomeOf(code);
+  if (outcome !== -1) count(x, outcome);
+  if (x.responseStarted) {
+    respondError(x, code);
+    return;
+  }
+  const { retry } = errorRow(code);
+  if (retry === "next" && performance.now() < attemptDeadlineMs(x)) {
+    x.connectFailures++;
+    x.excluded = [...x.excluded, upstream.endpoint];
+    if (x.connectFailures < CONNECT_TRIES_MAX && hasOther(x)) {
+      startAttempt(x, x.arm as LinkedArm);
+      return;
+    }
+  }
+  const unsent = retry === "next" && !x.dispatched;
+  const arm = retry !== "never" && (unsent || x.repeatable) ? shieldArm(x) : null;
+  if (arm !== null) shield(x, arm);
+  else respondError(x, code);
+}
+
+function hasOther(x: Exchange): boolean {
+  const pool = x.arm?.pool.value;
+  if (pool === undefined) return false;
+  return x.plane.pools.of(pool).endpoints.some((endpoint) => !x.excluded.includes(endpoint));
+}
+
+function head(upstream: Upstream, response: ResponseHead, whole: string | null): void {
+  const x = upstream.exchange as Exchange;
+  if (response.status < 200) {
+    // While stable may still answer, nothing of the canary's may reach the client; 100 answers an
+    // expectation that was not forwarded.
+    if (response.status !== 100 && shieldArmFor(x) === null) relayInterim(x, response);
+    return;
+  }
+  x.upstreamHeadMs = performance.now() - x.attemptStartedMs;
+  if (response.status >= 500) {
+    const arm = shieldArmFor(x);
+    if (arm !== null) {
+      x.upstream = null;
+      count(x, STATUS_5XX);
+      upstream.discard();
+      shield(x, arm);
+      return;
+    }
+  }
+  upstream.deadlineMs = Infinity;
+  const deadlineMs = attemptDeadlineMs(x);
+  if (deadlineMs !== Infinity) x.plane.wheel.schedule(upstream, deadlineMs);
+  relayHead(x, response, whole);
+}
+
+function shieldArmFor(x: Exchange): LinkedArm | null {
+  return x.repeatable ? shieldArm(x) : null;
+}
+
+function ended(x: Exchange): void {
+  x.upstream = null;
+  count(x, x.status >= 500 ? STATUS_5XX : OK);
+  relayEnd(x);
+  x.finish();
+}
+
+function timeoutCode(upstream: Upstream, x: Exchange, nowMs: number): ErrorCode {
+  if (nowMs >= x.deadlineMs) return "request_timeout";
+  if (nowMs >= attemptDeadlineMs(x)) return "attempt_timeout";
+  return upstream.state === CONNECTING ? "upstream_connect_timeout" : "upstream_head_timeout";
+}
+
+/** What every upstream connection of a worker reports to. */
+export const ATTEMPT_EVENTS: UpstreamEvents = {
+  connected: (upstream, x) => dispatch(x, upstream),
+  head,
+  body: relayBody,
+  readDone: (_upstream, x) => relayFlush(x),
+  ended,
+  failed,
+  drained: (x) => x.connection.resume(),
+  timeoutCode,
+};

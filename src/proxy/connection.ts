@@ -1,0 +1,403 @@
+/**
+ * One accepted connection: bytes to heads, bodies to the exchange, answers in the order of their
+ * requests. One request is in flight at a time; what a client pipelines behind it waits, up to a
+ * limit. After a request that could not be read nothing more is parsed (RFC 9112 §2.2).
+ */
+import type { Socket } from "node:net";
+import { ChunkedDecoder, type BodySink } from "../http1/chunked.ts";
+import { REQUEST_HEAD_BYTES_MAX, type HeadFault } from "../http1/fault.ts";
+import { judgePartialHead, parseRequestHead, RequestHead } from "../http1/request-head.ts";
+import { cancelAttempt, forwardBody, forwardEnd } from "./attempt.ts";
+import type { ErrorCode } from "./error.ts";
+import { Exchange } from "./exchange.ts";
+import { handle } from "./handle.ts";
+import type { Plane } from "./plane.ts";
+import { respondError } from "./respond.ts";
+import type { Cell, LinkedSocket } from "./snapshot.ts";
+import type { Timed } from "./timer-wheel.ts";
+
+/** Between requests, or with a part of the next head. */
+const READY = 0;
+/** An exchange is on; its body is still coming. */
+const BODY = 1;
+/** An exchange is on; its request is complete. */
+const BUSY = 2;
+/** Everything is said; the client's last bytes are read and dropped, lest a reset overtake the answer. */
+const LINGER = 3;
+const CLOSED = 4;
+
+/** Bytes that may wait behind a request in flight. */
+const PIPELINED_BYTES_MAX = 64 * 1024;
+const LINGER_BYTES_MAX = 1024 * 1024;
+/** Beginnings of heads up to this size are judged at every read, longer ones at line ends. */
+const JUDGED_BYTES = 1024;
+
+export class Connection implements Timed, BodySink {
+  deadlineMs = Infinity;
+  wheelTick = -1;
+  wheelNext: Timed | null = null;
+  wheelPrevious: Timed | null = null;
+
+  readonly plane: Plane;
+  readonly clientAddress: string;
+  readonly localPort: number;
+  /** Address and port of this end, for requests that name no host. */
+  readonly localAuthority: string;
+  /** The lines about the client that every request upstream gets. */
+  readonly forwardedLines: string;
+  readonly #socket: Socket;
+  readonly #served: Cell<LinkedSocket>;
+  readonly #onClosed: (connection: Connection) => void;
+  #state = READY;
+  #exchange: Exchange | null = null;
+  #pending: Buffer | null = null;
+  #headStartedMs = -1;
+  #bodyLeft = 0;
+  #decoder: ChunkedDecoder | null = null;
+  #lingered = 0;
+  #handled = false;
+  #consuming = false;
+  #corked = false;
+
+  constructor(
+    socket: Socket,
+    plane: Plane,
+    {
+      served,
+      onClosed,
+    }: { served: Cell<LinkedSocket>; onClosed: (connection: Connection) => void },
+  ) {
+    this.#socket = socket;
+    this.plane = plane;
+    this.#served = served;
+    this.#onClosed = onClosed;
+    this.clientAddress = plainAddress(socket.remoteAddress ?? "");
+    this.localPort = socket.localPort ?? 0;
+    const local = plainAddress(socket.localAddress ?? "");
+    this.localAuthority = `${local.includes(":") ? `[${local}]` : local}:${this.localPort}`;
+    this.forwardedLines = `x-forwarded-for: ${this.clientAddress}\r\nx-forwarded-proto: http\r\nx-forwarded-port: ${this.localPort}\r\n`;
+    socket.on("data", (bytes: Buffer) => this.#read(bytes));
+    socket.on("end", () => this.#ended());
+    socket.on("drain", () => this.#drained());
+    socket.on("error", () => this.#gone());
+    socket.on("close", () => this.#gone());
+    plane.wheel.schedule(this, performance.now() + plane.timeouts.clientIdleMs);
+  }
+
+  get idle(): boolean {
+    return this.#state === READY && this.#pending === null;
+  }
+
+  #read(bytes: Buffer): void {
+    switch (this.#state) {
+      case READY:
+        this.#keep(bytes);
+        this.#consume();
+        this.#limitPending();
+        break;
+      case BODY:
+        this.#setDeadline(this.plane.timeouts.requestIdleMs);
+        this.#keep(this.#readBody(bytes));
+        this.#judgeBody();
+        this.#consume();
+        break;
+      case BUSY:
+        this.#keep(bytes);
+        this.#limitPending();
+        break;
+      case LINGER:
+        this.#lingered += bytes.length;
+        if (this.#lingered > LINGER_BYTES_MAX) this.abort();
+        break;
+      default:
+        break;
+    }
+  }
+
+  #limitPending(): void {
+    if ((this.#pending?.length ?? 0) > PIPELINED_BYTES_MAX) this.#socket.pause();
+  }
+
+  #keep(bytes: Buffer | null): void {
+    if (bytes === null || bytes.length === 0) return;
+    this.#pending = this.#pending === null ? bytes : Buffer.concat([this.#pending, bytes]);
+  }
+
+  /** Works through what has come until a request is in flight or more bytes are needed. */
+  #consume(): void {
+    // An exchange that ends at once comes back here; the loop below goes on in its place.
+    if (this.#consuming) return;
+    this.#consuming = true;
+    while (this.#state === READY && this.#pending !== null && !this.#socket.writableNeedDrain) {
+      const bytes = this.#pending;
+      this.#pending = null;
+      if (!this.#readHead(bytes)) break;
+    }
+    this.#consuming = false;
+  }
+
+  /** Begins the request that `bytes` begin with; false where its head is not complete or not valid. */
+  #readHead(bytes: Buffer): boolean {
+    // One empty line before a request line is passed over (RFC 9112 §2.2).
+    const start = bytes[0] === 0x0d && bytes[1] === 0x0a ? 2 : 0;
+    if (bytes.length - start <= 1 && (bytes.length === start || bytes[start] === 0x0d)) {
+      if (bytes.length > start) this.#pending = bytes;
+      return false;
+    }
+    const nowMs = performance.now();
+    const limit = Math.min(bytes.length, start + REQUEST_HEAD_BYTES_MAX);
+    const text = bytes.toString("latin1", start, limit);
+    const blank = text.indexOf("\r\n\r\n");
+    if (blank === -1) {
+      this.#waitForHead(bytes, text, nowMs);
+      return false;
+    }
+    const head = parseRequestHead(text, blank + 4);
+    if (typeof head === "string") {
+      this.#refuse(head, nowMs);
+      return false;
+    }
+    const startedMs = nowMs;
+    this.#headStartedMs = -1;
+    this.#begin(head, { startedMs, rest: bytes.subarray(start + blank + 4) });
+    return true;
+  }
+
+  #waitForHead(bytes: Buffer, text: string, nowMs: number): void {
+    if (text.length >= REQUEST_HEAD_BYTES_MAX) {
+      this.#refuse(text.includes("\r\n") ? "head_too_large" : "target_too_long", nowMs);
+      return;
+    }
+    const atLineEnd = bytes[bytes.length - 1] === 0x0a;
+    const fault = text.length <= JUDGED_BYTES || atLineEnd ? judgePartialHead(text) : undefined;
+    if (fault !== undefined) {
+      this.#refuse(fault, nowMs);
+      return;
+    }
+    this.#pending = bytes;
+    if (this.#headStartedMs !== -1) return;
+    this.#headStartedMs = nowMs;
+    this.#setDeadline(this.plane.timeouts.requestHeadMs);
+  }
+
+  /** Answers a request that has no valid head, and closes. */
+  #refuse(code: HeadFault | "request_timed_out", nowMs: number): void {
+    const head = new RequestHead("", 0);
+    head.keepAlive = false;
+    const x = this.#newExchange(head, nowMs);
+    this.#state = BUSY;
+    respondError(x, code);
+  }
+
+  #newExchange(head: RequestHead, startedMs: number): Exchange {
+    const x = new Exchange(this, head, startedMs);
+    x.requestId = this.plane.requestIds.take(head.header("x-request-id"));
+    this.#exchange = x;
+    return x;
+  }
+
+  #begin(head: RequestHead, { startedMs, rest }: { startedMs: number; rest: Buffer }): void {
+    const x = this.#newExchange(head, startedMs);
+    if (!head.hasBody) {
+      this.#state = BUSY;
+      this.deadlineMs = Infinity;
+      this.#keep(rest);
+      handle(x, this.#served.value);
+      return;
+    }
+    this.#state = BODY;
+    this.#handled = false;
+    this.#bodyLeft = head.contentLength;
+    this.#decoder = head.chunked ? new ChunkedDecoder() : null;
+    this.#setDeadline(this.plane.timeouts.requestIdleMs);
+    this.#keep(this.#readBody(rest));
+    this.#judgeBody();
+  }
+
+  /**
+   * After a piece of the body: hands the request on once it is worth it. A chunked body is looked at
+   * first, for a body that is wrong from the start must not reach anybody.
+   */
+  #judgeBody(): void {
+    const x = this.#exchange;
+    if (x === null || x.finished) return;
+    if (this.#decoder?.failed === true) {
+      cancelAttempt(x);
+      respondError(x, "body_malformed");
+      return;
+    }
+    if (this.#handled) return;
+    if (x.head.chunked && x.bytesIn === 0 && !x.bodyEnded && !x.head.expectsContinue) return;
+    this.#handled = true;
+    handle(x, this.#served.value);
+  }
+
+  /** Feeds the body; returns what belongs to the next request. */
+  #readBody(bytes: Buffer): Buffer | null {
+    const x = this.#exchange as Exchange;
+    let next: number;
+    if (this.#decoder === null) {
+      next = Math.min(bytes.length, this.#bodyLeft);
+      this.#bodyLeft -= next;
+      if (next > 0) this.body(bytes, 0, next);
+      if (this.#bodyLeft === 0) this.#endBody(x);
+    } else {
+      next = this.#decoder.read(bytes, { start: 0, end: bytes.length, sink: this });
+      if (this.#decoder.done) this.#endBody(x);
+    }
+    return next === bytes.length ? null : bytes.subarray(next);
+  }
+
+  /** As a BodySink: bytes of the request's body. */
+  body(buffer: Buffer, start: number, end: number): void {
+    const x = this.#exchange;
+    if (x === null || x.finished) return;
+    if (!forwardBody(x, buffer.subarray(start, end))) {
+      this.#socket.pause();
+      this.deadlineMs = Infinity;
+    }
+  }
+
+  #endBody(x: Exchange): void {
+    if (this.#state === BODY) {
+      this.#state = BUSY;
+      this.deadlineMs = Infinity;
+    }
+    if (x.finished || x.bodyEnded) return;
+    x.bodyEnded = true;
+    forwardEnd(x);
+  }
+
+  /** The upstream takes the body again. */
+  resume(): void {
+    if (this.#state === CLOSED || !this.#socket.isPaused()) return;
+    if (this.#state === BODY) this.#setDeadline(this.plane.timeouts.requestIdleMs);
+    if ((this.#pending?.length ?? 0) <= PIPELINED_BYTES_MAX) this.#socket.resume();
+  }
+
+  write(text: string): void {
+    if (this.#state !== CLOSED) this.#socket.write(text, "latin1");
+  }
+
+  writeBytes(bytes: Buffer): void {
+    if (this.#state !== CLOSED) this.#socket.write(bytes);
+  }
+
+  /** Gathers what is written until `uncork`, so that it leaves in one system call. */
+  cork(): void {
+    if (this.#corked) return;
+    this.#corked = true;
+    this.#socket.cork();
+  }
+
+  /** Sends what was gathered; false where the client has to be waited for. */
+  uncork(): boolean {
+    if (this.#corked) {
+      this.#corked = false;
+      this.#socket.uncork();
+    }
+    if (!this.#socket.writableNeedDrain) return true;
+    if (this.#exchange !== null) this.#setDeadline(this.plane.timeouts.clientStallMs);
+    return false;
+  }
+
+  #drained(): void {
+    const x = this.#exchange;
+    if (x === null) {
+      this.#consume();
+      this.resume();
+      return;
+    }
+    if (this.#state === BUSY) this.deadlineMs = Infinity;
+    x.upstream?.resume();
+  }
+
+  /** Called once by every exchange, when its answer has been written or given up. */
+  exchangeDone(x: Exchange): void {
+    this.#exchange = null;
+    this.#decoder = null;
+    if (this.#state === CLOSED) return;
+    this.uncork();
+    if (x.closeAfter || this.plane.draining) {
+      this.#linger();
+      return;
+    }
+    this.#state = READY;
+    this.#setDeadline(this.plane.timeouts.clientIdleMs);
+    if (this.#socket.isPaused()) this.#socket.resume();
+    if (this.#pending !== null) this.#consume();
+  }
+
+  /** Closes this side and gives the client time to read the answer and close its own. */
+  #linger(): void {
+    this.#state = LINGER;
+    this.#pending = null;
+    this.#socket.end();
+    const { lingerMs, clientStallMs } = this.plane.timeouts;
+    this.#setDeadline(this.#socket.writableLength > 0 ? clientStallMs : lingerMs);
+    if (this.#socket.isPaused()) this.#socket.resume();
+  }
+
+  #setDeadline(afterMs: number): void {
+    this.plane.wheel.schedule(this, performance.now() + afterMs);
+  }
+
+  expire(nowMs: number): void {
+    const x = this.#exchange;
+    if (this.#state === READY && this.#pending !== null) {
+      this.#pending = null;
+      this.#refuse("request_timed_out", nowMs);
+    } else if (this.#state === BODY && x !== null && !this.#socket.writableNeedDrain) {
+      cancelAttempt(x);
+      respondError(x, "request_timed_out");
+    } else if (x !== null) {
+      this.#leave("client_stalled");
+    } else {
+      this.abort();
+    }
+  }
+
+  /** The client has closed its side. */
+  #ended(): void {
+    if (this.#exchange !== null) this.#leave("client_gone");
+    // Answers that are written but not sent yet are still sent; then the socket closes by itself.
+    else if (this.#state === READY && this.#socket.writableLength > 0) this.#linger();
+    else if (this.#state === READY) this.abort();
+  }
+
+  #gone(): void {
+    if (this.#state === CLOSED) return;
+    if (this.#exchange === null) this.abort();
+    else this.#leave("client_gone");
+  }
+
+  /** The client is lost in the middle of an exchange: the upstream is told, the arm is not blamed. */
+  #leave(code: ErrorCode): void {
+    const x = this.#exchange as Exchange;
+    cancelAttempt(x);
+    this.abort();
+    x.status = 499;
+    x.reason = code;
+    x.finish();
+  }
+
+  /** Ends the connection at once. */
+  abort(): void {
+    if (this.#state === CLOSED) return;
+    this.#state = CLOSED;
+    this.#pending = null;
+    this.plane.wheel.cancel(this);
+    this.#socket.destroy();
+    this.#onClosed(this);
+  }
+
+  /** Nothing is asked right now: closes without waiting for another request. */
+  closeIdle(): void {
+    if (this.idle) this.#linger();
+  }
+}
+
+/** An IPv4 peer of a socket that takes both families is written "::ffff:192.0.2.1". */
+function plainAddress(address: string): string {
+  return address.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address;
+}

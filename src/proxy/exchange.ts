@@ -1,0 +1,130 @@
+/**
+ * One request and all that becomes of it, from its parsed head to its line in the log. A record:
+ * what happens to it stands in handle.ts, attempt.ts, relay.ts and respond.ts. `finish` is reached
+ * exactly once, however the request ends.
+ */
+import type { RequestHead } from "../http1/request-head.ts";
+import { FIELD } from "../shared/metrics.ts";
+import { jsonText } from "./access-log.ts";
+import { Choice } from "./choose.ts";
+import type { Connection } from "./connection.ts";
+import type { ErrorCode } from "./error.ts";
+import type { Plane } from "./plane.ts";
+import type { Endpoint } from "./pool.ts";
+import type { LinkedArm, LinkedRule } from "./snapshot.ts";
+import type { Upstream } from "./upstream.ts";
+
+const NO_ENDPOINTS: readonly Endpoint[] = [];
+
+export class Exchange {
+  readonly connection: Connection;
+  readonly plane: Plane;
+  readonly head: RequestHead;
+  readonly startedMs: number;
+  requestId = "";
+  /** The one rule that the request keeps for its whole life. */
+  rule: LinkedRule | null = null;
+  readonly choice = new Choice();
+  clientId = "";
+  /** When the request as a whole is over time. */
+  deadlineMs = Infinity;
+  requestTimeoutMs = 0;
+  backendRequestTimeoutMs = 0;
+
+  // The attempt.
+  arm: LinkedArm | null = null;
+  upstream: Upstream | null = null;
+  /** The head that goes upstream, made once; the same for every attempt. */
+  upstreamHead = "";
+  attempts = 0;
+  attemptStartedMs = 0;
+  connectFailures = 0;
+  /** The one fresh try after a reused connection turned out to be dead has been made. */
+  retriedFresh = false;
+  shielded = false;
+  excluded: readonly Endpoint[] = NO_ENDPOINTS;
+  endpointLabel = "";
+  /** From dispatch of the last attempt to its response's head. */
+  upstreamHeadMs = -1;
+
+  // The request's body.
+  /** What came before there was a connection to write it to. */
+  held: Buffer[] | null = null;
+  heldBytes = 0;
+  bodyEnded: boolean;
+  /** The body goes upstream in chunks, for its length is not known. */
+  chunkedUp = false;
+  dispatched = false;
+  bytesIn = 0;
+  /** Takes the body instead of the upstream: a driver that needs all of it first. */
+  collector: BodyCollector | null = null;
+
+  // The response.
+  status = 0;
+  /** Machine-readable: "ok" or a code of the error table. */
+  reason: ErrorCode | "ok" | "redirect" = "ok";
+  responseStarted = false;
+  chunkedDown = false;
+  closeAfter: boolean;
+  bytesOut = 0;
+  /** Sees every byte of the response's body as it passes. */
+  tap: ResponseTap | null = null;
+  finished = false;
+
+  constructor(connection: Connection, head: RequestHead, startedMs: number) {
+    this.connection = connection;
+    this.plane = connection.plane;
+    this.head = head;
+    this.startedMs = startedMs;
+    this.bodyEnded = !head.hasBody;
+    this.closeAfter = !head.keepAlive;
+  }
+
+  /** Whether sending the request twice does no harm, and whether it can be sent twice at all. */
+  get repeatable(): boolean {
+    return !this.head.hasBody && this.head.idempotent;
+  }
+
+  /** The end of every request: counts it, logs it, gives the connection back. */
+  finish(): void {
+    if (this.finished) return;
+    this.finished = true;
+    const nowMs = performance.now();
+    this.tap?.finish(nowMs);
+    const { rule, plane, status } = this;
+    if (rule !== null) {
+      if (status === 499) plane.metrics.add(rule.row, FIELD.clientGone, 1);
+      else plane.metrics.add(rule.row, FIELD.response1xx + Math.floor(status / 100) - 1, 1);
+    }
+    plane.accessLog.line(accessLine(this, nowMs));
+    this.connection.exchangeDone(this);
+  }
+}
+
+/** Receives a request's body in place of the upstream. */
+export interface BodyCollector {
+  slice(exchange: Exchange, bytes: Buffer): void;
+  end(exchange: Exchange): void;
+}
+
+/** Sees a response pass, without changing it. */
+export interface ResponseTap {
+  head(status: number, contentType: string | undefined): void;
+  /** Bytes of `buffer` from `start` to `end`, valid during the call. */
+  bytes(buffer: Buffer, start: number, end: number): void;
+  finish(nowMs: number): void;
+}
+
+/**
+ * One line of the access log. The query is left out, for keys travel in it; numbers are milliseconds
+ * with three digits and bytes of bodies.
+ */
+function accessLine(x: Exchange, nowMs: number): string {
+  const { head, plane, arm } = x;
+  const route = x.rule === null ? "" : x.rule.route;
+  return `{"time":"${plane.wallTime.timestamp(x.startedMs)}","requestId":"${x.requestId}","client":"${x.connection.clientAddress}","method":"${head.method}","host":${jsonText(head.host)},"path":${jsonText(head.path)},"status":${x.status},"reason":"${x.reason}","durationMs":${round(nowMs - x.startedMs)},"upstreamMs":${x.upstreamHeadMs < 0 ? "null" : round(x.upstreamHeadMs)},"route":${jsonText(route)},"arm":${arm === null ? '""' : jsonText(arm.arm.id)},"endpoint":${jsonText(x.endpointLabel)},"attempts":${x.attempts},"shielded":${x.shielded},"clientId":${jsonText(x.clientId)},"bytesIn":${x.bytesIn},"bytesOut":${x.bytesOut}}`;
+}
+
+function round(milliseconds: number): number {
+  return Math.round(milliseconds * 1000) / 1000;
+}

@@ -1,0 +1,106 @@
+/**
+ * The head that goes upstream: the client's lines as they came, without those that end at this hop,
+ * and with what the gateway says about the client. What is added comes after what was nominated away
+ * (RFC 9110 §7.6.1), so that no client can take it off again.
+ */
+import { cookieWithout } from "./cookie.ts";
+import type { Exchange } from "./exchange.ts";
+import { isSafeHeader, rewriteTarget } from "./rewrite.ts";
+
+/** What an LLM route changes: another path, another body, a credential. */
+export interface Overrides {
+  readonly target?: string;
+  readonly host?: string;
+  /** Length of the body that replaces the client's. */
+  readonly contentLength?: number;
+  /** Whole lines, each ended by CR LF. May carry a secret: never logged. */
+  readonly append?: string;
+  /** Lower-case names that are not forwarded. */
+  readonly drop?: readonly string[];
+}
+
+/** Lines that frame the message or belong to this hop: header edits cannot touch them. */
+const FRAMING: ReadonlySet<string> = new Set([
+  "content-length",
+  "transfer-encoding",
+  "connection",
+  "host",
+]);
+
+/**
+ * The upstream head of the exchange's chosen backend, with its blank line. Undefined where a value
+ * that should be forwarded cannot stand in a header.
+ */
+export function upstreamHead(x: Exchange, overrides: Overrides | null): string | undefined {
+  const { head, connection, choice, rule } = x;
+  const backend = choice.backend;
+  const edits = backend?.requestEdits ?? null;
+  const auth = rule?.auth ?? null;
+  const target =
+    overrides?.target ??
+    (backend === null ? head.target : rewriteTarget(head, backend.pathEdits, auth));
+  let text = `${head.method} ${target === "" ? "/" : target} HTTP/1.1\r\n`;
+  const host = overrides?.host ?? backend?.rewriteHost ?? null;
+  if (host !== null || head.absolute || head.authority === "") {
+    head.dropName("host");
+    text += `host: ${host ?? (head.authority === "" ? connection.localAuthority : head.authority)}\r\n`;
+  }
+  head.dropName("x-request-id");
+  if (auth !== null) {
+    for (const name of auth.stripHeaders) head.dropName(name);
+    if (auth.stripCookies.length > 0) text += strippedCookies(x, auth.stripCookies);
+  }
+  const clientHeader = auth?.auth.forwardClientIdHeader;
+  if (clientHeader !== undefined) {
+    head.dropName(clientHeader.toLowerCase());
+    if (!isSafeHeader(clientHeader, x.clientId)) return undefined;
+    text += `${clientHeader}: ${x.clientId}\r\n`;
+  }
+  if (edits !== null) {
+    for (const name of edits.drop) if (!FRAMING.has(name)) head.dropName(name);
+  }
+  for (const name of overrides?.drop ?? []) head.dropName(name);
+  if (overrides?.contentLength !== undefined) {
+    head.dropName("content-length");
+    text += `content-length: ${overrides.contentLength}\r\n`;
+  } else {
+    text += framing(x);
+  }
+  text += head.kept();
+  if (edits === null) {
+    text += `${connection.forwardedLines}x-forwarded-host: ${head.authority}\r\nx-request-id: ${x.requestId}\r\n`;
+  } else {
+    for (const [name, value] of ownLines(x)) {
+      if (!edits.drop.has(name)) text += `${name}: ${value}\r\n`;
+    }
+    text += edits.append;
+  }
+  return `${text}${overrides?.append ?? ""}\r\n`;
+}
+
+/** A chunked body that has come whole goes on with its length; else it is chunked anew. */
+function framing(x: Exchange): string {
+  if (!x.head.chunked) return "";
+  if (x.bodyEnded) return `content-length: ${x.heldBytes}\r\n`;
+  x.chunkedUp = true;
+  return "transfer-encoding: chunked\r\n";
+}
+
+function ownLines(x: Exchange): readonly (readonly [string, string])[] {
+  const { connection } = x;
+  return [
+    ["x-forwarded-for", connection.clientAddress],
+    ["x-forwarded-proto", "http"],
+    ["x-forwarded-port", String(connection.localPort)],
+    ["x-forwarded-host", x.head.authority],
+    ["x-request-id", x.requestId],
+  ];
+}
+
+function strippedCookies(x: Exchange, names: readonly string[]): string {
+  const cookies = x.head.header("cookie");
+  if (cookies === undefined) return "";
+  x.head.dropName("cookie");
+  const left = cookieWithout(cookies, names);
+  return left === "" ? "" : `cookie: ${left}\r\n`;
+}

@@ -1,0 +1,117 @@
+/**
+ * The life of a request, top to bottom: match → admit → choose arm → attempt; relay and finish
+ * follow when the upstream answers (attempt.ts, relay.ts). Every step is synchronous; each either
+ * goes on or has answered.
+ */
+import { admit } from "./admit.ts";
+import { startAttempt } from "./attempt.ts";
+import { choose } from "./choose.ts";
+import type { Exchange } from "./exchange.ts";
+import { upstreamHead } from "./forward.ts";
+import { matchRule } from "./match.ts";
+import { handleModels } from "./models.ts";
+import { redirectLocation } from "./rewrite.ts";
+import { respond, respondError, respondRedirect, respondRejection } from "./respond.ts";
+import type { LinkedArm, LinkedRule, LinkedSocket } from "./snapshot.ts";
+
+/** Takes a request whose head is parsed and of whose body at least the beginning is known. */
+export function handle(x: Exchange, socket: LinkedSocket | undefined): void {
+  if (!permit(x)) return;
+  const matched = socket === undefined ? undefined : matchRule(socket, x.head);
+  if (matched === undefined) {
+    respondError(x, "no_route");
+    return;
+  }
+  const { rule } = matched;
+  x.rule = rule;
+  const { admitDeps } = x.plane;
+  const rejection = admit(rule, x.head, x.connection.clientAddress, admitDeps);
+  if (rejection !== null) {
+    respondRejection(x, rejection);
+    return;
+  }
+  x.clientId = admitDeps.clientId;
+  setTimeouts(x, rule);
+  if (rule.redirect !== null) {
+    respondRedirect(x, rule.redirect.statusCode, locationOf(x, rule.redirect));
+  } else if (rule.models !== null) {
+    continueBody(x);
+    handleModels(x, rule);
+  } else {
+    forward(x, rule);
+  }
+}
+
+/** Refuses by name what this gateway does not do; true where the request may go on. */
+function permit(x: Exchange): boolean {
+  const { head } = x;
+  if (head.method === "CONNECT") {
+    respondError(x, "connect_unsupported");
+  } else if (head.method === "TRACE") {
+    respondError(x, "method_refused");
+  } else if (head.upgrade !== "" && !isPlainHttp2(head.upgrade)) {
+    respondError(x, "upgrade_unsupported");
+  } else if (head.path === "*") {
+    // About the server as a whole (RFC 9110 §9.3.7), which is this gateway.
+    respond(x, {
+      status: 204,
+      headers: "allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n",
+      contentType: "",
+      body: "",
+    });
+  } else {
+    return true;
+  }
+  return false;
+}
+
+/** An offer of h2c may be ignored (RFC 9110 §7.8), and common clients make it with every request. */
+function isPlainHttp2(upgrade: string): boolean {
+  return upgrade.toLowerCase() === "h2c";
+}
+
+function setTimeouts(
+  x: Exchange,
+  limits: { requestTimeoutMs: number; backendRequestTimeoutMs: number },
+): void {
+  x.requestTimeoutMs = limits.requestTimeoutMs;
+  x.backendRequestTimeoutMs = limits.backendRequestTimeoutMs;
+  if (x.requestTimeoutMs > 0) x.deadlineMs = x.startedMs + x.requestTimeoutMs;
+}
+
+function locationOf(x: Exchange, redirect: NonNullable<LinkedRule["redirect"]>): string {
+  return redirectLocation(redirect, x.head, { scheme: "http", port: x.connection.localPort });
+}
+
+function forward(x: Exchange, rule: LinkedRule): void {
+  const { gates, random } = x.plane;
+  const { choice } = x;
+  const options = { head: x.head, clientAddress: x.connection.clientAddress, random, gates };
+  const none = choose(choice, rule, rule, options);
+  // A redirect of the backendRef itself needs nobody behind it.
+  const redirect = choice.backend?.redirect ?? null;
+  if (redirect !== null) {
+    respondRedirect(x, redirect.statusCode, locationOf(x, redirect));
+    return;
+  }
+  if (none !== null) {
+    respondError(x, none === "no_open_arm" ? "no_arm" : "no_backend");
+    return;
+  }
+  const head = upstreamHead(x, null);
+  if (head === undefined) {
+    respondError(x, "header_value_invalid");
+    return;
+  }
+  x.upstreamHead = head;
+  continueBody(x);
+  startAttempt(x, choice.arm as LinkedArm);
+}
+
+/** The request will be read: a client that asked first is told so (RFC 9110 §10.1.1). */
+function continueBody(x: Exchange): void {
+  const { head } = x;
+  if (head.expectsContinue && !x.bodyEnded && x.bytesIn === 0) {
+    x.connection.write("HTTP/1.1 100 Continue\r\n\r\n");
+  }
+}

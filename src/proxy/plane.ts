@@ -1,0 +1,97 @@
+/**
+ * What all requests of one worker share: shared memory, pools, timers, the log, chance. Made once by
+ * the DataPlane; nothing in here is per request.
+ */
+import type { Clock } from "../base/clock.ts";
+import type { Random } from "../base/random.ts";
+import type { Gates } from "../shared/gates.ts";
+import type { Limits } from "../shared/limits.ts";
+import type { MetricRecorder } from "../shared/metrics.ts";
+import type { AccessLog } from "./access-log.ts";
+import type { AdmitDeps } from "./admit.ts";
+import type { Pools } from "./pool.ts";
+import type { RequestIds } from "./request-id.ts";
+import type { TimerWheel } from "./timer-wheel.ts";
+
+export interface Plane {
+  readonly metrics: MetricRecorder;
+  readonly gates: Gates;
+  readonly limits: Limits;
+  readonly admitDeps: AdmitDeps;
+  readonly accessLog: AccessLog;
+  readonly random: Random;
+  readonly clock: Clock;
+  readonly wheel: TimerWheel;
+  readonly pools: Pools;
+  readonly requestIds: RequestIds;
+  readonly wallTime: WallTime;
+  readonly timeouts: Timeouts;
+  /** Set once the worker no longer takes requests: every answer closes its connection. */
+  draining: boolean;
+}
+
+/** How long clients may take, milliseconds. */
+export interface Timeouts {
+  /** From a request's first byte to the end of its head. */
+  readonly requestHeadMs: number;
+  /** Between two pieces of a request's body. */
+  readonly requestIdleMs: number;
+  /** Between two requests of one connection. */
+  readonly clientIdleMs: number;
+  /** For a client to take what was written to it. */
+  readonly clientStallMs: number;
+  /** For a client to close after an answer that closes. */
+  readonly lingerMs: number;
+}
+
+export const DEFAULT_TIMEOUTS: Timeouts = {
+  requestHeadMs: 10_000,
+  requestIdleMs: 30_000,
+  clientIdleMs: 75_000,
+  clientStallMs: 60_000,
+  lingerMs: 5000,
+};
+
+/**
+ * Wall time from the monotonic clock, so that a request reads one clock only. The offset between the
+ * two is read again at every tick of the wheel, which is how a change of the wall clock gets in.
+ */
+export class WallTime {
+  readonly #clock: Clock;
+  #offsetMs = 0;
+  #second = -1;
+  #secondText = "";
+  #date = "";
+  #dateSecond = -1;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.refresh(performance.now());
+  }
+
+  refresh(nowMs: number): void {
+    this.#offsetMs = this.#clock.now() - nowMs;
+  }
+
+  /** RFC 3339 with milliseconds of a moment on performance.now()'s scale. */
+  timestamp(nowMs: number): string {
+    const epochMs = Math.floor(this.#offsetMs + nowMs);
+    const second = Math.floor(epochMs / 1000);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#secondText = new Date(second * 1000).toISOString().slice(0, 20);
+    }
+    const millis = epochMs - second * 1000;
+    return `${this.#secondText}${millis < 10 ? "00" : millis < 100 ? "0" : ""}${millis}Z`;
+  }
+
+  /** A Date header line (RFC 9110 §6.6.1). */
+  dateLine(nowMs: number): string {
+    const second = Math.floor((this.#offsetMs + nowMs) / 1000);
+    if (second !== this.#dateSecond) {
+      this.#dateSecond = second;
+      this.#date = `date: ${new Date(second * 1000).toUTCString()}\r\n`;
+    }
+    return this.#date;
+  }
+}

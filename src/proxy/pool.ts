@@ -1,0 +1,206 @@
+/**
+ * Connections to endpoints, kept for the next request: last in, first out, so that what is not
+ * needed grows old and is closed. An endpoint is known by its address and outlives the Program's
+ * generations, with its idle connections and its count of requests in flight.
+ */
+import { connect, type NetConnectOpts, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
+import type { Random } from "../base/random.ts";
+import type { EndpointAddress, PoolPart } from "../compile/program.ts";
+import type { LinkedPool } from "./snapshot.ts";
+import { type TimerWheel } from "./timer-wheel.ts";
+import { Upstream, type UpstreamEvents } from "./upstream.ts";
+
+/** What endpoints share: one read buffer for all plain connections of the worker. */
+interface Shared {
+  readonly events: UpstreamEvents;
+  readonly wheel: TimerWheel;
+  readonly readBuffer: Buffer;
+  readonly live: Set<Endpoint>;
+}
+
+const READ_BUFFER_BYTES = 64 * 1024;
+
+export class Endpoint {
+  readonly address: EndpointAddress;
+  readonly tls: PoolPart["tls"];
+  /** For the log: "127.0.0.1:9001". */
+  readonly label: string;
+  inFlight = 0;
+  connections = 0;
+  readonly #idle: Upstream[] = [];
+  readonly #shared: Shared;
+
+  constructor(address: EndpointAddress, tls: PoolPart["tls"], shared: Shared) {
+    this.address = address;
+    this.tls = tls;
+    this.label = "unixPath" in address ? address.unixPath : `${address.host}:${address.port}`;
+    this.#shared = shared;
+  }
+
+  /** An idle connection, the one used last, or undefined. */
+  takeIdle(): Upstream | undefined {
+    return this.#idle.pop();
+  }
+
+  /** Begins a new connection; `connected` or `failed` follows. */
+  open(part: PoolPart): Upstream {
+    const upstream = new Upstream(this, this.#shared.events, this.#shared.wheel);
+    upstream.idleTimeoutMs = part.idleTimeoutMs;
+    this.connections++;
+    this.#shared.live.add(this);
+    upstream.socket = this.tls === undefined ? this.#plain(upstream) : this.#secure(upstream);
+    const { socket } = upstream;
+    socket.on("error", () => upstream.closed(false));
+    socket.on("end", () => upstream.closed(true));
+    socket.on("close", () => upstream.closed(false));
+    socket.on("drain", () => {
+      if (upstream.exchange !== null) upstream.events.drained(upstream.exchange);
+    });
+    return upstream;
+  }
+
+  #plain(upstream: Upstream): Socket {
+    const onread = {
+      buffer: this.#shared.readBuffer,
+      callback(length: number, buffer: Uint8Array): boolean {
+        upstream.read(buffer as Buffer, length);
+        return !upstream.paused;
+      },
+    };
+    const { address } = this;
+    const options: NetConnectOpts =
+      "unixPath" in address
+        ? { path: address.unixPath, onread }
+        : { host: address.host, port: address.port, noDelay: true, onread };
+    const socket = connect(options);
+    socket.on("connect", () => this.#connected(upstream));
+    return socket;
+  }
+
+  #secure(upstream: Upstream): Socket {
+    const { address, tls } = this;
+    const target =
+      "unixPath" in address
+        ? { path: address.unixPath }
+        : { host: address.host, port: address.port };
+    const socket = connectTls({
+      ...target,
+      servername: tls?.serverName ?? "",
+      ALPNProtocols: ["http/1.1"],
+      ...(tls?.caCertificates === undefined ? {} : { ca: tls.caCertificates }),
+    });
+    socket.setNoDelay(true);
+    socket.on("secureConnect", () => this.#connected(upstream));
+    socket.on("data", (bytes: Buffer) => upstream.read(bytes, bytes.length));
+    return socket;
+  }
+
+  #connected(upstream: Upstream): void {
+    if (upstream.exchange === null) upstream.destroy();
+    else upstream.events.connected(upstream, upstream.exchange);
+  }
+
+  /** Takes a connection back, ready for another request. */
+  release(upstream: Upstream): void {
+    upstream.idleSinceMs = performance.now();
+    this.#idle.push(upstream);
+  }
+
+  /** A connection is gone. */
+  forget(upstream: Upstream, idle: boolean): void {
+    this.connections--;
+    if (this.connections === 0) this.#shared.live.delete(this);
+    if (!idle) return;
+    const index = this.#idle.lastIndexOf(upstream);
+    if (index !== -1) this.#idle.splice(index, 1);
+  }
+
+  /** Closes what has been idle for too long; the oldest stand first. */
+  sweep(nowMs: number): void {
+    for (;;) {
+      const oldest = this.#idle[0];
+      if (oldest === undefined || oldest.idleSinceMs + oldest.idleTimeoutMs > nowMs) return;
+      oldest.destroy();
+    }
+  }
+
+  closeIdle(): void {
+    for (let oldest = this.#idle[0]; oldest !== undefined; oldest = this.#idle[0]) oldest.destroy();
+  }
+}
+
+/** The endpoints of one linked pool. */
+export interface PoolRuntime {
+  readonly part: PoolPart;
+  readonly endpoints: readonly Endpoint[];
+}
+
+export class Pools {
+  readonly #runtimes = new WeakMap<LinkedPool, PoolRuntime>();
+  readonly #endpoints = new Map<string, WeakRef<Endpoint>>();
+  readonly #shared: Shared;
+
+  constructor(events: UpstreamEvents, wheel: TimerWheel) {
+    const readBuffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES);
+    this.#shared = { events, wheel, readBuffer, live: new Set() };
+  }
+
+  of(pool: LinkedPool): PoolRuntime {
+    let runtime = this.#runtimes.get(pool);
+    if (runtime === undefined) {
+      const { part } = pool;
+      const endpoints = part.endpoints.map((address) => this.#endpoint(address, part.tls));
+      runtime = { part, endpoints };
+      this.#runtimes.set(pool, runtime);
+    }
+    return runtime;
+  }
+
+  #endpoint(address: EndpointAddress, tls: PoolPart["tls"]): Endpoint {
+    const key = JSON.stringify([address, tls ?? null]);
+    const known = this.#endpoints.get(key)?.deref();
+    if (known !== undefined) return known;
+    const endpoint = new Endpoint(address, tls, this.#shared);
+    this.#endpoints.set(key, new WeakRef(endpoint));
+    return endpoint;
+  }
+
+  sweep(nowMs: number): void {
+    for (const endpoint of this.#shared.live) endpoint.sweep(nowMs);
+  }
+
+  /** Forgets addresses that no pool names any more. */
+  forgetUnused(): void {
+    for (const [key, reference] of this.#endpoints) {
+      if (reference.deref() === undefined) this.#endpoints.delete(key);
+    }
+  }
+
+  closeIdle(): void {
+    for (const endpoint of this.#shared.live) endpoint.closeIdle();
+  }
+}
+
+/**
+ * Of two endpoints drawn at random the one with fewer requests in flight, among those that `excluded`
+ * does not name; undefined where none is left. Draws nothing where there is no choice.
+ */
+export function chooseEndpoint(
+  endpoints: readonly Endpoint[],
+  excluded: readonly Endpoint[],
+  random: Random,
+): Endpoint | undefined {
+  const candidates =
+    excluded.length === 0
+      ? endpoints
+      : endpoints.filter((endpoint) => !excluded.includes(endpoint));
+  const count = candidates.length;
+  if (count < 2) return candidates[0];
+  const first = Math.floor(random() * count);
+  const drawn = Math.floor(random() * (count - 1));
+  const second = drawn >= first ? drawn + 1 : drawn;
+  const one = candidates[first] as Endpoint;
+  const other = candidates[second] as Endpoint;
+  return other.inFlight < one.inFlight ? other : one;
+}

@@ -1,0 +1,210 @@
+/**
+ * The data plane of one worker: it listens where the snapshot says, takes connections, and lets them
+ * go when told to drain. Several workers listen on one address (SO_REUSEPORT); connections go on
+ * while sockets, rules and weights change under them.
+ */
+import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import type { Clock } from "../base/clock.ts";
+import { systemRandom, type Random } from "../base/random.ts";
+import type { PartKey } from "../compile/program.ts";
+import type { PartFailure } from "../process/messages.ts";
+import type { Gates } from "../shared/gates.ts";
+import type { Limits } from "../shared/limits.ts";
+import type { MetricRecorder } from "../shared/metrics.ts";
+import type { AccessLog } from "./access-log.ts";
+import { ATTEMPT_EVENTS } from "./attempt.ts";
+import { Connection } from "./connection.ts";
+import { DEFAULT_TIMEOUTS, WallTime, type Plane, type Timeouts } from "./plane.ts";
+import { Pools } from "./pool.ts";
+import { RequestIds } from "./request-id.ts";
+import type { Cell, LinkedSocket, Snapshot } from "./snapshot.ts";
+import { TimerWheel } from "./timer-wheel.ts";
+
+export interface DataPlaneOptions {
+  readonly metrics: MetricRecorder;
+  readonly gates: Gates;
+  readonly limits: Limits;
+  readonly accessLog: AccessLog;
+  /** Draws arms and endpoints. */
+  readonly random: Random;
+  readonly clock: Clock;
+  /** Whether other workers listen on the same addresses. */
+  readonly reusePort?: boolean;
+  readonly timeouts?: Partial<Timeouts>;
+}
+
+const BACKLOG = 4096;
+const SWEEP_MS = 250;
+/** How long a listener that closes may go on taking what waits in its queue. */
+const ACCEPT_DRAIN_TURNS_MAX = 50;
+
+export class DataPlane {
+  readonly #plane: Plane;
+  readonly #listeners = new Map<PartKey, Listener>();
+  readonly #connections = new Set<Connection>();
+  readonly #reusePort: boolean;
+  readonly #admitted: { onEmpty: (() => void) | undefined } = { onEmpty: undefined };
+  #sweepAtMs = 0;
+
+  constructor(options: DataPlaneOptions) {
+    const { metrics, gates, limits, accessLog, random, clock } = options;
+    const wheel = new TimerWheel((nowMs) => this.#tick(nowMs));
+    this.#reusePort = options.reusePort ?? false;
+    this.#plane = {
+      metrics,
+      gates,
+      limits,
+      admitDeps: { limits, metrics, nowNs: () => process.hrtime.bigint(), clientId: "" },
+      accessLog,
+      random,
+      clock,
+      wheel,
+      pools: new Pools(ATTEMPT_EVENTS, wheel),
+      // Ids need to differ between workers even where the splits are drawn from a seed.
+      requestIds: new RequestIds(systemRandom),
+      wallTime: new WallTime(clock),
+      timeouts: { ...DEFAULT_TIMEOUTS, ...options.timeouts },
+      draining: false,
+    };
+    wheel.start();
+  }
+
+  /**
+   * Opens the sockets that `snapshot` adds and closes those that it no longer has. Resolves when every
+   * address is bound or has failed; a socket that fails leaves the others alone, and is tried again
+   * with the next snapshot.
+   */
+  async apply(snapshot: Snapshot): Promise<PartFailure[]> {
+    for (const [key, listener] of this.#listeners) {
+      if (snapshot.sockets.get(key) === listener.served) continue;
+      this.#listeners.delete(key);
+      await listener.close();
+    }
+    const failures: PartFailure[] = [];
+    for (const [key, served] of snapshot.sockets) {
+      if (this.#listeners.has(key) || served.value === undefined || this.#plane.draining) continue;
+      const failure = await this.#listen(key, served);
+      if (failure !== undefined) failures.push({ key, message: failure });
+    }
+    this.#plane.pools.forgetUnused();
+    return failures;
+  }
+
+  async #listen(key: PartKey, served: Cell<LinkedSocket>): Promise<string | undefined> {
+    const { part } = served.value as LinkedSocket;
+    const listener = new Listener(served, (socket) => this.#accept(socket, served));
+    this.#listeners.set(key, listener);
+    const failure = await listener.listen({
+      host: part.address,
+      port: part.port,
+      reusePort: this.#reusePort,
+    });
+    if (failure !== undefined) this.#listeners.delete(key);
+    return failure;
+  }
+
+  /** The port that a socket part is bound to, for parts that ask for port 0. */
+  port(key: PartKey): number | undefined {
+    return this.#listeners.get(key)?.port;
+  }
+
+  /** Open client connections. */
+  get connections(): number {
+    return this.#connections.size;
+  }
+
+  #accept(socket: Socket, served: Cell<LinkedSocket>): void {
+    if (socket.remoteAddress === undefined) {
+      socket.destroy();
+      return;
+    }
+    const onClosed = (connection: Connection): void => {
+      this.#connections.delete(connection);
+      if (this.#connections.size === 0) this.#admitted.onEmpty?.();
+    };
+    this.#connections.add(new Connection(socket, this.#plane, { served, onClosed }));
+  }
+
+  #tick(nowMs: number): void {
+    this.#plane.wallTime.refresh(nowMs);
+    if (nowMs < this.#sweepAtMs) return;
+    this.#sweepAtMs = nowMs + SWEEP_MS;
+    this.#plane.pools.sweep(nowMs);
+  }
+
+  /**
+   * Stops: no new connection is taken, idle ones are closed, requests in flight are finished and
+   * their connections closed; what is left after `graceMs` is cut. Resolves when nothing is left.
+   */
+  async drain(graceMs: number): Promise<void> {
+    const plane = this.#plane;
+    const listeners = [...this.#listeners.values()];
+    this.#listeners.clear();
+    await Promise.all(listeners.map((listener) => listener.close()));
+    plane.draining = true;
+    for (const connection of this.#connections) connection.closeIdle();
+    if (this.#connections.size > 0) await this.#emptied(graceMs);
+    for (const connection of this.#connections) connection.abort();
+    plane.pools.closeIdle();
+    plane.wheel.stop();
+    await plane.accessLog.close();
+  }
+
+  #emptied(graceMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const cancel = this.#plane.clock.after(graceMs, resolve);
+      this.#admitted.onEmpty = () => {
+        cancel();
+        resolve();
+      };
+    });
+  }
+}
+
+/** One listening socket. */
+class Listener {
+  readonly served: Cell<LinkedSocket>;
+  readonly #server: Server;
+  #accepted = 0;
+
+  constructor(served: Cell<LinkedSocket>, accept: (socket: Socket) => void) {
+    this.served = served;
+    this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+      this.#accepted++;
+      accept(socket);
+    });
+  }
+
+  get port(): number | undefined {
+    return (this.#server.address() as AddressInfo | null)?.port;
+  }
+
+  /** Resolves with why the address could not be bound, or undefined. */
+  listen(where: { host: string; port: number; reusePort: boolean }): Promise<string | undefined> {
+    return new Promise((resolve) => {
+      this.#server.once("error", (error: NodeJS.ErrnoException) => {
+        resolve(`Cannot listen on ${where.host}:${where.port}: ${error.code ?? error.message}`);
+      });
+      this.#server.listen({ ...where, backlog: BACKLOG }, () => {
+        // Failing to accept one connection (EMFILE) must not end the worker.
+        this.#server.on("error", () => {});
+        resolve(undefined);
+      });
+    });
+  }
+
+  /**
+   * Closes after taking what already waits: closing one of several listeners on a port resets the
+   * connections in its queue. A turn of the event loop without a new one is taken for an empty queue.
+   */
+  async close(): Promise<void> {
+    for (let turn = 0; turn < ACCEPT_DRAIN_TURNS_MAX; turn++) {
+      const before = this.#accepted;
+      await new Promise((resolve) => {
+        setImmediate(resolve);
+      });
+      if (turn > 1 && this.#accepted === before) break;
+    }
+    this.#server.close();
+  }
+}

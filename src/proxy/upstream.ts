@@ -1,0 +1,302 @@
+/**
+ * One connection to an endpoint: it reads responses from a buffer that all connections of the worker
+ * share, frames them strictly, and tells the attempt that owns it what came. It holds at most one
+ * request at a time. It goes back to the pool only if the request was sent whole, the response was
+ * read whole and not one byte more came (RFC 9112 §9.3): else the next answer could be another's.
+ */
+import type { Socket } from "node:net";
+import { ChunkedDecoder, type BodySink } from "../http1/chunked.ts";
+import { RESPONSE_HEAD_BYTES_MAX } from "../http1/fault.ts";
+import { parseResponseHead, type ResponseHead } from "../http1/response-head.ts";
+import type { ErrorCode } from "./error.ts";
+import type { Exchange } from "./exchange.ts";
+import type { Endpoint } from "./pool.ts";
+import type { Timed, TimerWheel } from "./timer-wheel.ts";
+
+/** What an attempt hears from its connection. Each call names the exchange that owned it. */
+export interface UpstreamEvents {
+  connected(upstream: Upstream, exchange: Exchange): void;
+  /** `whole` is the entire body where it came with the head; no `body` follows then. */
+  head(upstream: Upstream, head: ResponseHead, whole: string | null): void;
+  body(exchange: Exchange, buffer: Buffer, range: { start: number; end: number }): void;
+  /** What one read brought has been handed over. */
+  readDone(upstream: Upstream, exchange: Exchange): void;
+  /** The response is complete; the connection is already back in its pool, or closed. */
+  ended(exchange: Exchange): void;
+  /** The attempt is over without a complete response; the connection is gone. */
+  failed(upstream: Upstream, exchange: Exchange, code: ErrorCode): void;
+  drained(exchange: Exchange): void;
+  /** The deadline has passed: which of the timeouts it was. */
+  timeoutCode(upstream: Upstream, exchange: Exchange, nowMs: number): ErrorCode;
+}
+
+export const CONNECTING = 0;
+export const IDLE = 1;
+export const HEAD = 2;
+export const LENGTH = 3;
+export const CHUNKED = 4;
+export const UNTIL_CLOSE = 5;
+export const DEAD = 6;
+
+/** Responses up to this size are handled as text, head and body together. */
+const WHOLE_BYTES_MAX = 16 * 1024;
+/** A response that nobody wants is read to its end if it is at most this long. */
+const DISCARD_BYTES_MAX = 64 * 1024;
+const DISCARD_MS = 1000;
+/** Interim responses before the final one (RFC 9110 §15.2). */
+const INTERIM_MAX = 10;
+
+export class Upstream implements Timed, BodySink {
+  deadlineMs = Infinity;
+  wheelTick = -1;
+  wheelNext: Timed | null = null;
+  wheelPrevious: Timed | null = null;
+
+  readonly endpoint: Endpoint;
+  readonly events: UpstreamEvents;
+  readonly wheel: TimerWheel;
+  /** Assigned right after construction, for the socket's callbacks need this object. */
+  socket!: Socket;
+  exchange: Exchange | null = null;
+  state = CONNECTING;
+  /** Whether a response was read on this connection before the present request. */
+  reused = false;
+  /** Whether any byte of the present response has come. */
+  answered = false;
+  /** Whether the present request has been handed to the socket in full. */
+  requestSent = false;
+  idleSinceMs = 0;
+  idleTimeoutMs = 0;
+  paused = false;
+  #keepAlive = true;
+  #left = 0;
+  #interim = 0;
+  #method = "";
+  #bytesWanted = false;
+  #partial: Buffer | null = null;
+  #decoder: ChunkedDecoder | null = null;
+
+  constructor(endpoint: Endpoint, events: UpstreamEvents, wheel: TimerWheel) {
+    this.endpoint = endpoint;
+    this.events = events;
+    this.wheel = wheel;
+  }
+
+  /** Makes the connection ready for the response to a request of `method`, which is then written. */
+  expect(method: string, bytesWanted: boolean): void {
+    this.state = HEAD;
+    this.answered = false;
+    this.requestSent = false;
+    this.#method = method;
+    this.#bytesWanted = bytesWanted;
+    this.#interim = 0;
+    this.#keepAlive = true;
+  }
+
+  /** Takes what one read brought: `length` bytes at the beginning of `shared`. */
+  read(shared: Buffer, length: number): void {
+    if (this.state < HEAD || this.state === DEAD) {
+      // Nobody asked: whatever this is, the next request must not get it for its answer.
+      this.destroy();
+      return;
+    }
+    let buffer = shared;
+    let end = length;
+    this.answered = true;
+    if (this.#partial !== null) {
+      buffer = Buffer.concat([this.#partial, shared.subarray(0, length)]);
+      end = buffer.length;
+      this.#partial = null;
+    }
+    let at = 0;
+    // The state is left to other hands between steps, so it is read anew each time.
+    while (at < end && this.#reading()) {
+      at = this.state === HEAD ? this.#readHead(buffer, at, end) : this.#readBody(buffer, at, end);
+    }
+    if (at < end) this.#excess();
+    const { exchange } = this;
+    if (exchange !== null) this.events.readDone(this, exchange);
+  }
+
+  #reading(): boolean {
+    return this.state >= HEAD && this.state < DEAD;
+  }
+
+  #readHead(buffer: Buffer, at: number, end: number): number {
+    let text = buffer.toString("latin1", at, Math.min(end, at + WHOLE_BYTES_MAX));
+    let blank = text.indexOf("\r\n\r\n");
+    if (blank === -1 && end - at > WHOLE_BYTES_MAX) {
+      text = buffer.toString("latin1", at, Math.min(end, at + RESPONSE_HEAD_BYTES_MAX));
+      blank = text.indexOf("\r\n\r\n");
+    }
+    if (blank === -1) {
+      if (end - at >= RESPONSE_HEAD_BYTES_MAX) this.fail("upstream_invalid");
+      else this.#partial = Buffer.from(buffer.subarray(at, end));
+      return end;
+    }
+    const headEnd = blank + 4;
+    const head = parseResponseHead(text, headEnd, this.#method);
+    // Upgrade is never forwarded, so nothing may be switched to.
+    if (head === undefined || head.status === 101) {
+      this.fail("upstream_invalid");
+      return end;
+    }
+    if (head.status < 200) {
+      if (++this.#interim > INTERIM_MAX) this.fail("upstream_invalid");
+      else this.events.head(this, head, null);
+      return at + headEnd;
+    }
+    this.#keepAlive = head.keepAlive;
+    return this.#beginBody(head, text, { at: at + headEnd, headEnd, end });
+  }
+
+  #beginBody(
+    head: ResponseHead,
+    text: string,
+    { at, headEnd, end }: { at: number; headEnd: number; end: number },
+  ): number {
+    switch (head.framing) {
+      case "none":
+        this.#left = 0;
+        this.state = LENGTH;
+        this.#tellHead(head, "");
+        if (this.#reading()) this.#complete(end > at);
+        return at;
+      case "length": {
+        this.#left = head.contentLength;
+        this.state = LENGTH;
+        const wholeEnd = headEnd + this.#left;
+        if (wholeEnd <= text.length && !this.#bytesWanted) {
+          this.#left = 0;
+          this.#tellHead(head, text.slice(headEnd, wholeEnd));
+          const next = at + wholeEnd - headEnd;
+          if (this.#reading()) this.#complete(end > next);
+          return next;
+        }
+        break;
+      }
+      case "chunked":
+        this.#decoder = new ChunkedDecoder();
+        this.state = CHUNKED;
+        break;
+      case "close":
+        this.state = UNTIL_CLOSE;
+        break;
+    }
+    this.#tellHead(head, null);
+    return at;
+  }
+
+  #tellHead(head: ResponseHead, whole: string | null): void {
+    if (this.exchange !== null) this.events.head(this, head, whole);
+  }
+
+  #readBody(buffer: Buffer, at: number, end: number): number {
+    if (this.state === CHUNKED) {
+      const decoder = this.#decoder as ChunkedDecoder;
+      const next = decoder.read(buffer, { start: at, end, sink: this });
+      if (!this.#reading()) return end;
+      if (decoder.failed) this.fail("response_truncated");
+      else if (decoder.done) this.#complete(end > next);
+      return next;
+    }
+    const to = this.state === LENGTH ? Math.min(end, at + this.#left) : end;
+    if (this.state === LENGTH) this.#left -= to - at;
+    this.body(buffer, at, to);
+    if (this.state === LENGTH && this.#left === 0) this.#complete(end > to);
+    return to;
+  }
+
+  /** As a BodySink: decoded bytes of the response. */
+  body(buffer: Buffer, start: number, end: number): void {
+    if (this.exchange !== null) this.events.body(this.exchange, buffer, { start, end });
+  }
+
+  /** More came than was asked for: whoever answers so is not asked again. */
+  #excess(): void {
+    if (this.state === IDLE) this.destroy();
+  }
+
+  #complete(excess: boolean): void {
+    const exchange = this.#detach();
+    const reusable = this.#keepAlive && !excess && (this.requestSent || exchange === null);
+    this.#decoder = null;
+    if (reusable) {
+      this.state = IDLE;
+      this.reused = true;
+      this.endpoint.release(this);
+    } else {
+      this.destroy();
+    }
+    if (exchange !== null) this.events.ended(exchange);
+  }
+
+  /** Reads the rest of a response that nobody wants if that is little, else closes the connection. */
+  discard(): void {
+    this.#detach();
+    const little = this.state === LENGTH && this.#left <= DISCARD_BYTES_MAX && this.#keepAlive;
+    if (!little || !this.requestSent) {
+      this.destroy();
+    } else if (this.#left === 0) {
+      this.#complete(false);
+    } else {
+      this.wheel.schedule(this, performance.now() + DISCARD_MS);
+    }
+  }
+
+  #detach(): Exchange | null {
+    const { exchange } = this;
+    this.exchange = null;
+    this.deadlineMs = Infinity;
+    if (exchange !== null) this.endpoint.inFlight--;
+    if (this.paused) this.resume();
+    return exchange;
+  }
+
+  /** The upstream ended its side, or the connection broke (`clean` false). */
+  closed(clean: boolean): void {
+    if (this.state === DEAD) return;
+    if (this.state === UNTIL_CLOSE && clean) this.#complete(true);
+    else if (this.state === CONNECTING) this.fail("upstream_connect_failed");
+    else if (this.state === IDLE) this.destroy();
+    else this.fail(this.state === HEAD ? "upstream_reset" : "response_truncated");
+  }
+
+  fail(code: ErrorCode): void {
+    if (this.state === DEAD) return;
+    const exchange = this.#detach();
+    this.destroy();
+    if (exchange !== null) this.events.failed(this, exchange, code);
+  }
+
+  /** Ends the attempt without a word to its exchange, which has gone elsewhere. */
+  cancel(): void {
+    this.#detach();
+    this.destroy();
+  }
+
+  destroy(): void {
+    if (this.state === DEAD) return;
+    const idle = this.state === IDLE;
+    this.state = DEAD;
+    this.wheel.cancel(this);
+    this.endpoint.forget(this, idle);
+    this.socket.destroy();
+  }
+
+  expire(nowMs: number): void {
+    const { exchange } = this;
+    if (exchange === null) this.destroy();
+    else this.fail(this.events.timeoutCode(this, exchange, nowMs));
+  }
+
+  pause(): void {
+    this.paused = true;
+    this.socket.pause();
+  }
+
+  resume(): void {
+    this.paused = false;
+    if (this.state !== DEAD) this.socket.resume();
+  }
+}

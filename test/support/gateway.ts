@@ -1,0 +1,157 @@
+/**
+ * A data plane in the test's own process, serving Program parts on real sockets: the compiler and the
+ * threads are left out, all else is what runs in production.
+ */
+import { systemClock } from "../../src/base/clock.ts";
+import { seededRandom, type Random } from "../../src/base/random.ts";
+import type { Part, PoolPart, RulePart, SplitPart } from "../../src/compile/program.ts";
+import { NO_ACCESS_LOG, type AccessLog } from "../../src/proxy/access-log.ts";
+import { Linker } from "../../src/proxy/link.ts";
+import type { Timeouts } from "../../src/proxy/plane.ts";
+import { DataPlane } from "../../src/proxy/server.ts";
+import { Gates } from "../../src/shared/gates.ts";
+import { Limits } from "../../src/shared/limits.ts";
+import { allocateSharedMemory } from "../../src/shared/memory.ts";
+import { FIELD, MetricReader, MetricRecorder } from "../../src/shared/metrics.ts";
+
+export interface GatewayOptions {
+  readonly parts: readonly Part[];
+  readonly random?: Random;
+  readonly accessLog?: AccessLog;
+  readonly timeouts?: Partial<Timeouts>;
+  readonly credentials?: ReadonlyMap<string, string>;
+}
+
+export interface TestGateway extends AsyncDisposable {
+  readonly port: number;
+  readonly url: string;
+  readonly plane: DataPlane;
+  readonly gates: Gates;
+  /** Links further parts, as a new generation would. */
+  link(parts: readonly Part[]): Promise<void>;
+  /** One field of the row of (route, arm); 0 where there is no row. */
+  metric(field: keyof typeof FIELD, arm?: string, route?: string): number;
+}
+
+export const SOCKET_KEY = "socket/127.0.0.1:0";
+
+export async function testGateway(options: GatewayOptions): Promise<TestGateway> {
+  const memory = allocateSharedMemory(1);
+  const gates = new Gates(memory.gates);
+  const limits = new Limits(memory.limits);
+  const metrics = new MetricRecorder(memory.metrics, 0);
+  const reader = new MetricReader(memory.metrics);
+  const linker = new Linker({ metrics, gates, limitSeed: limits.seed });
+  const plane = new DataPlane({
+    metrics,
+    gates,
+    limits,
+    accessLog: options.accessLog ?? NO_ACCESS_LOG,
+    random: options.random ?? seededRandom(1),
+    clock: systemClock,
+    ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
+  });
+  const failures = await plane.apply(linker.link(options.parts, options.credentials));
+  if (failures.length > 0) throw new Error(failures[0]?.message);
+  const port = plane.port(SOCKET_KEY) as number;
+  return {
+    port,
+    url: `http://127.0.0.1:${port}`,
+    plane,
+    gates,
+    async link(parts) {
+      await plane.apply(linker.link(parts));
+    },
+    metric(field, arm = "", route = "default/test") {
+      return reader.read(route, arm)?.[FIELD[field]] ?? 0;
+    },
+    [Symbol.asyncDispose]: () => plane.drain(0),
+  };
+}
+
+export const STABLE = "Backend/default/app@1";
+export const CANARY = "Backend/default/app@2";
+
+export interface RouteOptions {
+  /** Ports of the stable arm's endpoints. */
+  readonly stable: readonly number[];
+  readonly canary?: readonly number[];
+  /** Basis points of the canary. */
+  readonly weightBp?: number;
+  readonly rule?: Partial<RulePart>;
+  readonly pool?: Partial<PoolPart>;
+}
+
+/** The parts of one route for every host and path, split between a stable and a canary arm. */
+export function oneRoute(options: RouteOptions): Part[] {
+  const { canary, weightBp = 0 } = options;
+  const pools = [poolPart(STABLE, options.stable, options.pool)];
+  if (canary !== undefined) pools.push(poolPart(CANARY, canary, options.pool));
+  const rule: RulePart = {
+    type: "rule",
+    key: "rule/HTTPRoute/default/test/0",
+    route: "default/test",
+    filters: {},
+    backends: [{ weight: 1, split: "split/Backend/default/app" }],
+    ...options.rule,
+  };
+  return [
+    {
+      type: "socket",
+      key: SOCKET_KEY,
+      address: "127.0.0.1",
+      port: 0,
+      listeners: [{ hostname: "", table: "table/127.0.0.1:0/" }],
+    },
+    { type: "table", key: "table/127.0.0.1:0/", hosts: [{ hostname: "", pages: ["page/0"] }] },
+    {
+      type: "page",
+      key: "page/0",
+      entries: [{ path: { type: "PathPrefix", value: "/" }, rule: rule.key }],
+    },
+    rule,
+    splitPart(canary === undefined ? -1 : weightBp),
+    ...pools,
+  ];
+}
+
+/** The split of `oneRoute`; a negative weight leaves the canary out. */
+export function splitPart(weightBp: number): SplitPart {
+  const stable = {
+    id: STABLE,
+    version: "1",
+    role: "stable",
+    weightBp: 10_000 - Math.max(weightBp, 0),
+    pool: `pool/${STABLE}`,
+  } as const;
+  const canary = {
+    id: CANARY,
+    version: "2",
+    role: "canary",
+    weightBp,
+    pool: `pool/${CANARY}`,
+  } as const;
+  return {
+    type: "split",
+    key: "split/Backend/default/app",
+    salt: "salt",
+    arms: weightBp < 0 ? [stable] : [canary, stable],
+  };
+}
+
+export function poolPart(
+  arm: string,
+  ports: readonly number[],
+  overrides: Partial<PoolPart> = {},
+): PoolPart {
+  return {
+    type: "pool",
+    key: `pool/${arm}`,
+    endpoints: ports.map((port) => ({ host: "127.0.0.1", port })),
+    connectTimeoutMs: 5000,
+    idleTimeoutMs: 4000,
+    responseHeadTimeoutMs: 60_000,
+    connectionsPerEndpointMax: 1024,
+    ...overrides,
+  };
+}
