@@ -4,7 +4,8 @@
  */
 import { request } from "undici";
 import type { JsonObject } from "../base/json.ts";
-import { KINDS, type KindDefinition } from "../resource/kinds.ts";
+import type { KindDefinition } from "../resource/kind.ts";
+import { KINDS } from "../resource/kinds.ts";
 import type { Resource } from "../resource/resource.ts";
 import { CommandError, EXIT } from "./exit.ts";
 

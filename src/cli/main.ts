@@ -10,7 +10,7 @@ import { printError } from "./output.ts";
 
 const program = new Command("sluice")
   .description(
-    "A progressive-delivery gateway: carries API and LLM traffic, moves it from one version to\n" +
+    "A progressive-delivery gateway: carries API and LLM traffic, moves it from one version to " +
       "the next, watches every request, and promotes or rolls back on what it sees.",
   )
   .showHelpAfterError('(see "sluice --help")')

@@ -1,8 +1,9 @@
 /** `sluice rollout …`: the verbs of Argo's own tools, sent as the patches that those tools send. */
-import type { JsonObject } from "../base/json.ts";
 import type { AnalysisRun } from "../resource/analysis.ts";
 import type { Resource } from "../resource/resource.ts";
-import type { Rollout } from "../resource/rollout.ts";
+import type { Action } from "../rollout/actions.ts";
+import { hashOf, isOwnedBy, revisionsOf, versionOf } from "../rollout/revision.ts";
+import { statusOf } from "../rollout/status.ts";
 import { type Client, findKind, pathOf } from "./client.ts";
 import { CommandError, EXIT } from "./exit.ts";
 import { formatData, type OutputFormat, print } from "./output.ts";
@@ -13,14 +14,14 @@ export interface RolloutTarget {
   readonly name: string;
 }
 
-async function readRollout(client: Client, { namespace, name }: RolloutTarget): Promise<Rollout> {
-  return (await client.get("rollout", namespace, name)) as Rollout;
+async function readRollout(client: Client, { namespace, name }: RolloutTarget): Promise<Resource> {
+  return await client.get("rollout", namespace, name);
 }
 
 async function render(
   client: Client,
   target: RolloutTarget,
-): Promise<{ rollout: Rollout; lines: string[] }> {
+): Promise<{ rollout: Resource; lines: string[] }> {
   const [rollout, runs, revisions] = await Promise.all([
     readRollout(client, target),
     client.list("analysisrun", target.namespace),
@@ -35,13 +36,9 @@ async function render(
   return { rollout, lines };
 }
 
-function owned(rollout: Rollout, resource: Resource): boolean {
-  return (resource.metadata.ownerReferences ?? []).some((o) => o.uid === rollout.metadata.uid);
-}
-
 /** Runs of the revision on trial, or of the last one, the newest of each first. */
-function shownRuns(rollout: Rollout, runs: readonly AnalysisRun[]): AnalysisRun[] {
-  const mine = runs.filter((run) => owned(rollout, run));
+function shownRuns(rollout: Resource, runs: readonly AnalysisRun[]): AnalysisRun[] {
+  const mine = runs.filter((run) => isOwnedBy(run as Resource, rollout));
   const newest = mine.toSorted((a, b) =>
     b.metadata.creationTimestamp.localeCompare(a.metadata.creationTimestamp),
   );
@@ -49,14 +46,8 @@ function shownRuns(rollout: Rollout, runs: readonly AnalysisRun[]): AnalysisRun[
   return open.length > 0 ? open : newest.slice(0, 1);
 }
 
-function versionsOf(rollout: Rollout, revisions: readonly Resource[]): Map<string, string> {
-  const versions = new Map<string, string>();
-  for (const revision of revisions.filter((each) => owned(rollout, each))) {
-    const hash = revision.metadata.labels?.["rollouts-pod-template-hash"];
-    const { version } = (revision["data"] ?? {}) as { version?: string };
-    if (hash !== undefined && version !== undefined) versions.set(hash, version);
-  }
-  return versions;
+function versionsOf(rollout: Resource, revisions: readonly Resource[]): Map<string, string> {
+  return new Map(revisionsOf(rollout, revisions).map((each) => [hashOf(each), versionOf(each)]));
 }
 
 /** Prints the state once; exit code 1 where the rollout is Degraded. */
@@ -67,7 +58,7 @@ export async function status(
 ): Promise<number> {
   const { rollout, lines } = await render(client, target);
   print(output === "json" || output === "yaml" ? formatData(rollout, output) : lines.join("\n"));
-  return rollout.status?.phase === "Degraded" ? EXIT.no : EXIT.ok;
+  return statusOf(rollout).phase === "Degraded" ? EXIT.no : EXIT.ok;
 }
 
 export interface WatchOptions {
@@ -92,8 +83,8 @@ export async function watchStatus(
     const text = lines.join("\n");
     if (text !== shown) print(options.isTerminal ? `\u001B[H\u001B[J${text}` : `${text}\n`);
     shown = text;
-    const phase = rollout.status?.phase;
-    const settled = rollout.status?.observedGeneration === String(rollout.metadata.generation);
+    const { phase, observedGeneration } = statusOf(rollout);
+    const settled = Number(observedGeneration) === rollout.metadata.generation;
     if (settled && phase === "Healthy") code = EXIT.ok;
     if (settled && phase === "Degraded") code = EXIT.no;
     if (code !== undefined) end.abort();
@@ -114,20 +105,22 @@ export async function watchStatus(
   return code;
 }
 
-/** Sends the patch that a verb comes to for the rollout as it now is. */
+/** Sends the patches that a verb comes to for the rollout as it now is; says so where it is none. */
 export async function act(
   client: Client,
   target: RolloutTarget,
-  patchOf: (rollout: Rollout) => {
-    readonly subresource: "" | "/status";
-    readonly body: JsonObject;
-  },
+  actionOf: (rollout: Resource, revisions: readonly Resource[]) => Action,
 ): Promise<void> {
-  const patch = patchOf(await readRollout(client, target));
-  const path = pathOf(findKind("rollout"), target.namespace, target.name);
-  await client.must(path + patch.subresource, {
-    method: "PATCH",
-    contentType: "application/merge-patch+json",
-    body: patch.body,
-  });
+  const rollout = await readRollout(client, target);
+  const revisions = await client.list("controllerrevision", target.namespace);
+  const action = actionOf(rollout, revisionsOf(rollout, revisions));
+  if (!action.ok) throw new CommandError(action.message);
+  for (const { key, subresource, type, body } of action.patches) {
+    const path = pathOf(findKind(key.kind), key.namespace, key.name);
+    await client.must(subresource === undefined ? path : `${path}/${subresource}`, {
+      method: "PATCH",
+      contentType: `application/${type === "json" ? "json-patch" : "merge-patch"}+json`,
+      body,
+    });
+  }
 }

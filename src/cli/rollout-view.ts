@@ -5,10 +5,12 @@
 import { styleText } from "node:util";
 import { formatDuration, parseDurationOrSeconds } from "../base/duration.ts";
 import type { AnalysisRun } from "../resource/analysis.ts";
-import type { Rollout } from "../resource/rollout.ts";
+import type { Resource } from "../resource/resource.ts";
+import { type CanaryStep, specOf } from "../rollout/spec.ts";
+import { statusOf } from "../rollout/status.ts";
 
 export interface RolloutSeen {
-  readonly rollout: Rollout;
+  readonly rollout: Resource;
   /** The runs that this rollout owns and that are not over, or were the last to end. */
   readonly runs: readonly AnalysisRun[];
   /** Version labels by revision hash, from the ControllerRevisions. */
@@ -34,7 +36,7 @@ const PHASE_COLOUR = {
 export function renderRollout(seen: RolloutSeen): string[] {
   const { rollout } = seen;
   const { name, namespace } = rollout.metadata;
-  const status = rollout.status ?? {};
+  const status = statusOf(rollout);
   const phase = paint(status.phase ?? "Progressing");
   return [
     `${styleText("bold", `Rollout ${namespace}/${name}`)}  ${phase}`,
@@ -51,11 +53,11 @@ function paint(phase: string): string {
 }
 
 function renderArms({ rollout, versions }: RolloutSeen): string[] {
-  const status = rollout.status ?? {};
+  const status = statusOf(rollout);
   const weights = status.canary?.weights;
-  const canary = weights?.canary?.weight ?? 0;
-  const stable = weights?.stable?.weight ?? 100 - canary;
-  const verified = weights === undefined || weights.verified ? "" : "  not yet on every worker";
+  const canary = weights?.canary.weight ?? 0;
+  const stable = weights?.stable.weight ?? 100 - canary;
+  const verified = weights?.verified !== false ? "" : "  not yet on every worker";
   const line = (arm: string, hash: string | undefined, weight: number, note: string): string => {
     const version = (hash === undefined ? undefined : versions.get(hash)) ?? hash ?? "";
     const bar = "█".repeat(Math.round((weight / 100) * BAR_WIDTH));
@@ -70,8 +72,8 @@ function renderArms({ rollout, versions }: RolloutSeen): string[] {
 }
 
 function renderSteps({ rollout, nowMs }: RolloutSeen): string[] {
-  const status = rollout.status ?? {};
-  const steps = rollout.spec.strategy.canary.steps ?? [];
+  const status = statusOf(rollout);
+  const { steps } = specOf(rollout).canary;
   if (steps.length === 0) return [];
   const rolling = status.currentPodHash !== status.stableRS && status.abort !== true;
   const current = rolling ? (status.currentStepIndex ?? 0) : steps.length;
@@ -87,7 +89,7 @@ function renderSteps({ rollout, nowMs }: RolloutSeen): string[] {
 }
 
 /** One step in words: "setWeight 5", "pause 10s", "pause until promoted", "analysis healthy". */
-export function stepText(step: Rollout["spec"]["strategy"]["canary"]["steps"][number]): string {
+export function stepText(step: CanaryStep): string {
   if (step.setWeight !== undefined) return `setWeight ${step.setWeight}`;
   if (step.pause !== undefined) {
     const { duration } = step.pause;

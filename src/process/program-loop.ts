@@ -6,7 +6,8 @@
 import type { Clock } from "../base/clock.ts";
 import { toTimestamp } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
-import { compile, recompile } from "../compile/compile.ts";
+import { compile } from "../compile/compile.ts";
+import { recompile } from "../compile/recompile.ts";
 import type { Compiled, CompileInput, ResourceChange } from "../compile/compiled.ts";
 import type { PartKey, SocketPart } from "../compile/program.ts";
 import { mergeStatus } from "../compile/status.ts";

@@ -22,8 +22,8 @@ export function addResourceCommands(program: Command): void {
     .command("check")
     .summary("say what is wrong with files, without serving them")
     .requiredOption("-f, --file <path>", "a file or folder; repeatable", collect, [])
-    .action(({ file }: FileFlags) => {
-      process.exitCode = check(file);
+    .action(async ({ file }: FileFlags) => {
+      process.exitCode = await check(file);
     });
 
   withServer(program.command("apply"))

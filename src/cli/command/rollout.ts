@@ -1,28 +1,24 @@
 /** `sluice rollout …`: see a rollout and steer it. */
 import type { Command } from "commander";
-import type { JsonObject } from "../../base/json.ts";
-import type { Rollout } from "../../resource/rollout.ts";
+import type { Resource } from "../../resource/resource.ts";
 import {
+  type Action,
   abortPatch,
   pausePatch,
   promotePatch,
   resumePatch,
   retryPatch,
+  undoPatch,
 } from "../../rollout/actions.ts";
 import { Client } from "../client.ts";
 import { parseDurationOption, parseWholeNumber, type ServerFlags, withServer } from "../options.ts";
 import { parseOutputFormat, print } from "../output.ts";
-import { act, status, undo, watchStatus } from "../rollout-commands.ts";
+import { act, status, watchStatus } from "../rollout-commands.ts";
 
 interface StatusFlags extends ServerFlags {
   readonly watch?: boolean;
   readonly timeout: number;
   readonly output: string;
-}
-
-interface Patch {
-  readonly subresource: "" | "/status";
-  readonly body: JsonObject;
 }
 
 export function addRolloutCommands(program: Command): void {
@@ -48,9 +44,9 @@ export function addRolloutCommands(program: Command): void {
   addVerb(rollout, "undo", "go back to an earlier revision, as a new rollout")
     .option("--to-revision <n>", "which one; else the one before", parseWholeNumber(1, 2 ** 31))
     .action(async (name: string, flags: ServerFlags & { readonly toRevision?: number }) => {
-      const client = new Client(flags.server);
-      await undo(client, { namespace: flags.namespace, name }, flags.toRevision);
-      print(`rollout/${name}: undo sent`);
+      await steer(name, flags, (current, revisions) =>
+        undoPatch(current, revisions, flags.toRevision ?? 0),
+      );
     });
 }
 
@@ -79,9 +75,9 @@ function addVerb(rollout: Command, verb: string, summary: string): Command {
 async function steer(
   name: string,
   flags: ServerFlags,
-  patchOf: (rollout: Rollout) => Patch,
+  actionOf: (rollout: Resource, revisions: readonly Resource[]) => Action,
 ): Promise<void> {
   const client = new Client(flags.server);
-  await act(client, { namespace: flags.namespace, name }, patchOf);
+  await act(client, { namespace: flags.namespace, name }, actionOf);
   print(`rollout/${name}: done`);
 }

@@ -2,11 +2,11 @@
 import type { Command } from "commander";
 import { kubeconfigText } from "../../admin/kubeconfig.ts";
 import { jsonSchema } from "../../resource/openapi.ts";
-import { backup } from "../../store/backup.ts";
+import { backupStore } from "../../store/backup.ts";
+import { storePath } from "../../store/lock.ts";
 import { CommandError } from "../exit.ts";
 import { type ServerFlags, withServer } from "../options.ts";
 import { print } from "../output.ts";
-import path from "node:path";
 
 export function addToolCommands(program: Command): void {
   program
@@ -30,9 +30,9 @@ export function addToolCommands(program: Command): void {
     .option("--data <dir>", "the data directory", ".sluice")
     .action(async (file: string, { data }: { readonly data: string }) => {
       try {
-        await backup(path.join(data, "sluice.db"), file);
+        await backupStore(storePath(data), file);
       } catch (error) {
-        throw new CommandError(`Cannot back up ${data}: ${(error as Error).message}`);
+        throw new CommandError((error as Error).message);
       }
       print(`${file} written`);
     });

@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { systemRandom } from "../../base/random.ts";
 import type { ResourceDraft } from "../../resource/resource.ts";
-import type { Rollout } from "../../resource/rollout.ts";
+import { statusOf } from "../../rollout/status.ts";
 import { Client, findKind, pathOf } from "../client.ts";
 import { CommandError, EXIT } from "../exit.ts";
 import { print } from "../output.ts";
@@ -104,9 +104,9 @@ async function create(client: Client, resource: ResourceDraft): Promise<void> {
 /** Applies a version and tells what becomes of it, until its rollout has ended one way or the other. */
 async function act(client: Client, teller: Teller, backend: ResourceDraft): Promise<void> {
   const { namespace, name } = backend.metadata;
-  const before = (await client.get("rollout", namespace, name)) as Rollout;
+  const before = statusOf(await client.get("rollout", namespace, name));
   await client.must(pathOf(findKind("backend"), namespace, name), { method: "PUT", body: backend });
-  await until(async () => teller.look(before.status?.currentPodHash));
+  await until(async () => teller.look(before.currentPodHash));
 }
 
 async function gatewayIsProgrammed(client: Client, port: number): Promise<void> {

@@ -1,7 +1,8 @@
 /** Tells a rollout as a story: one line for whatever became different since the last look. */
 import { styleText } from "node:util";
 import type { AnalysisRun } from "../../resource/analysis.ts";
-import type { Rollout } from "../../resource/rollout.ts";
+import type { Resource } from "../../resource/resource.ts";
+import { statusOf } from "../../rollout/status.ts";
 import type { Client } from "../client.ts";
 import type { TrafficCounts } from "./sample-traffic.ts";
 
@@ -24,8 +25,8 @@ export class Teller {
 
   /** Looks at the rollout once; true when the revision after `previous` was promoted or rolled back. */
   async look(previous: string | undefined): Promise<boolean> {
-    const rollout = (await this.#client.get("rollout", "default", "checkout")) as Rollout;
-    const status = rollout.status ?? {};
+    const rollout = await this.#client.get("rollout", "default", "checkout");
+    const status = statusOf(rollout);
     if (status.currentPodHash === previous || status.currentPodHash === undefined) return false;
     const runs = (await this.#client.list("analysisrun", "default")) as readonly AnalysisRun[];
     this.#tellWeights(rollout);
@@ -49,8 +50,8 @@ export class Teller {
     this.say("The failures of version 3 were answered by the stable version: GET is idempotent.");
   }
 
-  #tellWeights(rollout: Rollout): void {
-    const weights = rollout.status?.canary?.weights;
+  #tellWeights(rollout: Resource): void {
+    const weights = statusOf(rollout).canary?.weights;
     if (weights?.verified !== true) return;
     const { weight } = weights.canary;
     this.#once("weight", `Every worker sends ${weight}% to the new version.`);

@@ -1,0 +1,56 @@
+/** The shipped examples say what they should: `sluice check` finds nothing wrong with any of them. */
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { test } from "node:test";
+
+const ROOT = path.resolve(import.meta.dirname, "../..");
+const MAIN = path.join(ROOT, "src/cli/main.ts");
+
+function sluice(...args: string[]) {
+  return spawnSync(process.execPath, [MAIN, ...args], { cwd: ROOT, encoding: "utf8" });
+}
+
+for (const file of readdirSync(path.join(ROOT, "config"))) {
+  test(`config/${file}`, () => {
+    const result = sluice("check", "-f", `config/${file}`, "-f", "policies");
+    assert.equal(result.status, 0, result.stderr);
+    assert.match(result.stdout, /no problems/);
+  });
+}
+
+test("the files that README.md names are there", () => {
+  const readme = readFileSync(path.join(ROOT, "README.md"), "utf8");
+  for (const [name] of readme.matchAll(/\b(?:config|policies|bench|src)\/[\w./-]+\.\w+/g)) {
+    assert.doesNotThrow(() => readFileSync(path.join(ROOT, name)), `README.md names ${name}`);
+  }
+});
+
+test("every command has help with a summary", () => {
+  const help = sluice("--help");
+  assert.equal(help.status, 0);
+  for (const command of ["up", "proxy", "demo", "check", "apply", "get", "delete", "rollout"]) {
+    assert.match(help.stdout, new RegExp(`^  ${command} .*\\S`, "m"));
+    assert.equal(sluice(command, "--help").status, 0);
+  }
+});
+
+/** What is wrong on the command line, what is said of it, and the exit code. */
+const MISTAKES: readonly (readonly [string[], RegExp, number])[] = [
+  [["upp"], /unknown command 'upp'/, 2],
+  [["up", "--workers", "0"], /whole number from 1 to 256/, 2],
+  [["get", "gatway"], /Unknown kind "gatway".*gateway/, 2],
+  [["check", "-f", "no-such-file.yaml"], /no such file/, 2],
+  [["proxy", "--to", "localhost"], /--to localhost: must be a URL/, 2],
+  [["proxy", "--to", "http://h:1", "--canary", "http://h:2", "--steps", "50,5"], /--steps 50,5/, 2],
+  [["get", "rollouts", "--server", "http://127.0.0.1:9"], /Cannot reach Sluice/, 3],
+];
+
+for (const [args, says, code] of MISTAKES) {
+  test(`sluice ${args.join(" ")} exits with ${code}`, () => {
+    const result = sluice(...args);
+    assert.match(result.stderr, says);
+    assert.equal(result.status, code);
+  });
+}
