@@ -108,6 +108,18 @@ export function otherArm(split: LinkedSplit, arm: LinkedArm, gates: Gates): Link
   return null;
 }
 
+/**
+ * Who takes a request whose arm was closed before anything was sent. Where the split that the request
+ * holds has nobody left, its arms have all been replaced meanwhile, and the split of now is asked.
+ */
+export function openArm(choice: Choice, gates: Gates): LinkedArm | null {
+  const { split, backend } = choice;
+  const arm = split === null ? null : chooseArm(split, 0, gates);
+  if (arm !== null) return arm;
+  const now = backend?.split?.value;
+  return now === undefined ? null : chooseArm(now, 0, gates);
+}
+
 /** What makes a request sticky, or undefined where it has no such thing and draws anew. */
 export function splitKey(
   splitHash: SplitHash | undefined,
