@@ -11,6 +11,8 @@ import type { RunReference } from "./status.ts";
 export function withBackground(context: TrialContext, move: Move): Move {
   const { analysis } = context.spec.canary;
   const { status } = move;
+  // A move that ends the trial ends its analysis.
+  if (status.stableRS === status.currentPodHash || status.promoteFull === true) return move;
   const reference = status.canary?.currentBackgroundAnalysisRunStatus;
   if (reference !== undefined) {
     const run = context.seen.runs.find(({ name }) => name === reference.name);

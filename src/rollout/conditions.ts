@@ -204,8 +204,8 @@ function phaseOf(
   };
   if (standing === "invalid") return ["Degraded", told("InvalidSpec")];
   if (standing === "aborted" || late) return ["Degraded", told("Progressing")];
-  if (context.spec.paused) return ["Paused", "manually paused"];
   if (standing === "paused") {
+    if (context.spec.paused) return ["Paused", "manually paused"];
     return ["Paused", move.status.pauseConditions?.at(-1)?.reason ?? "CanaryPauseStep"];
   }
   if (standing === "progressing") {

@@ -35,7 +35,7 @@ export function planRollout(seen: RolloutSeen, nowMs: number): RolloutPlan {
   const { canary, stable } = context.split;
   const overdue = plan.late && context.spec.progressDeadlineAbort && !isAborted(plan.status);
   if (!overdue || canary === undefined || stable === undefined) return plan;
-  const why = `no progress for ${context.spec.progressDeadlineMs / 1000}s`;
+  const why = plan.status.message?.replace("ProgressDeadlineExceeded: ", "") ?? "";
   return complete(context, abort({ ...context, canary, stable }, why));
 }
 
@@ -171,8 +171,9 @@ function complete(context: Context, move: Move): RolloutPlan & { readonly late: 
 function standingOf(context: Context, move: Move, split: DesiredSplit): Standing {
   if (move.invalid !== undefined) return "invalid";
   if (isAborted(move.status)) return "aborted";
-  if (context.spec.paused) return "paused";
+  if (context.spec.paused && move.status.promoteFull !== true) return "paused";
   if (split.canary === undefined || split.stable === undefined) return "stable";
+  if (move.status.promoteFull === true) return "progressing";
   const after = { ...context, ...split, status: move.status } as TrialContext;
   return isPauseRunning(after) ? "paused" : "progressing";
 }
@@ -188,6 +189,8 @@ function splitAfter(seen: RolloutSeen, status: RolloutStatus): DesiredSplit {
 /** `status.canary.weights`: what the data plane has acknowledged, verified where that is wanted. */
 function withWeights(context: Context, status: RolloutStatus): RolloutStatus {
   const { seen } = context;
+  // What is served then is the rival's.
+  if (seen.rival !== undefined) return { ...status, canary: undefined };
   const split = splitAfter(seen, status);
   const before = status.canary?.weights;
   const { acknowledged } = seen;

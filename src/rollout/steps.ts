@@ -6,6 +6,7 @@
 import { toTimestamp } from "../base/clock.ts";
 import { referenceTo, phaseEvents, verdictMissing } from "./background.ts";
 import { stepIndexOf, type TrialContext } from "./context.ts";
+import { workloadKeyOf } from "./revision.ts";
 import type { Move } from "./seen.ts";
 import { pauseMs, stepText, type CanaryStep } from "./spec.ts";
 import type { CanaryStatus, RolloutStatus } from "./status.ts";
@@ -175,7 +176,8 @@ export function isPauseRunning(context: TrialContext): boolean {
 /** Why the data plane does not serve what is wanted, for a person. */
 export function notServedText(context: Pick<TrialContext, "seen">): string {
   const { seen } = context;
-  if (!seen.routed) return `no route sends requests to ${seen.workload?.kind ?? "the workload"}`;
+  const key = workloadKeyOf(seen.rollout);
+  if (!seen.routed) return `no route sends requests to ${key?.kind} "${key?.name}"`;
   return "waiting for all workers to serve the new weight";
 }
 

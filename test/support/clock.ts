@@ -52,16 +52,16 @@ export class VirtualClock implements Clock {
     this.#moveTo(endMs);
   }
 
-  /** As `advance`, but lets promises settle after each timer and at the end. */
-  async advanceSettled(durationMs: number): Promise<void> {
+  /** As `advance`, but lets promises settle before, after each timer and at the end. */
+  async advanceSettled(durationMs: number, settled: () => Promise<void> = settle): Promise<void> {
     const endMs = this.#elapsedMs + durationMs;
-    await settle();
+    await settled();
     for (let timer = this.#next(endMs); timer !== undefined; timer = this.#next(endMs)) {
       this.#fire(timer);
-      await settle();
+      await settled();
     }
     this.#moveTo(endMs);
-    await settle();
+    await settled();
   }
 
   /** Moves wall time alone, as an administrator or NTP does; durations do not see it. */
