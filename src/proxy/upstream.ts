@@ -147,12 +147,12 @@ export class Upstream implements Timed, BodySink {
       return at + headEnd;
     }
     this.#keepAlive = head.keepAlive;
-    return this.#beginBody(head, text, { at: at + headEnd, headEnd, end });
+    return this.#beginBody(head, { buffer, text }, { at: at + headEnd, headEnd, end });
   }
 
   #beginBody(
     head: ResponseHead,
-    text: string,
+    { buffer, text }: { buffer: Buffer; text: string },
     { at, headEnd, end }: { at: number; headEnd: number; end: number },
   ): number {
     switch (head.framing) {
@@ -176,15 +176,40 @@ export class Upstream implements Timed, BodySink {
         break;
       }
       case "chunked":
-        this.#decoder = new ChunkedDecoder();
         this.state = CHUNKED;
-        break;
+        return this.#beginChunks(head, buffer, { at, end });
       case "close":
         this.state = UNTIL_CLOSE;
         break;
     }
     this.#tellHead(head, null);
     return at;
+  }
+
+  /**
+   * What came of the body with the head is decoded before the head is passed on, so that a body that
+   * is wrong from the start is answered with an error and not broken off.
+   */
+  #beginChunks(
+    head: ResponseHead,
+    buffer: Buffer,
+    { at, end }: { at: number; end: number },
+  ): number {
+    const decoder = new ChunkedDecoder();
+    const ranges: number[] = [];
+    const sink = { body: (_buffer: Buffer, from: number, to: number) => ranges.push(from, to) };
+    const next = decoder.read(buffer, { start: at, end, sink });
+    this.#decoder = decoder;
+    if (decoder.failed) {
+      this.fail("upstream_invalid");
+      return end;
+    }
+    this.#tellHead(head, null);
+    for (let index = 0; index < ranges.length && this.#reading(); index += 2) {
+      this.body(buffer, ranges[index] as number, ranges[index + 1] as number);
+    }
+    if (this.#reading() && decoder.done) this.#complete(end > next);
+    return next;
   }
 
   #tellHead(head: ResponseHead, whole: string | null): void {

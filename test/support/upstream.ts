@@ -182,12 +182,13 @@ export function countResponses(text: string): number {
     const length = /\r\ncontent-length: *(\d+)/i.exec(head)?.[1];
     at = blank + 4;
     if (status < 200) continue;
-    if (length !== undefined) at += Number(length);
+    if (status === 204 || status === 304) at += 0;
+    else if (length !== undefined) at += Number(length);
     else if (/\r\ntransfer-encoding: *chunked/i.test(head)) {
       const end = text.indexOf("\r\n0\r\n\r\n", at - 2);
       if (end === -1) return count;
       at = end + 7;
-    } else if (status !== 204 && status !== 304) {
+    } else {
       return count;
     }
     if (at > text.length) return count;
