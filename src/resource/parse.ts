@@ -14,6 +14,7 @@ import {
   type Node,
   parseAllDocuments,
 } from "yaml";
+import { contentHash } from "../base/hash.ts";
 import { isJsonObject } from "../base/json.ts";
 import type { Issue } from "./issue.ts";
 import { type Finding, toIssue } from "./message.ts";
@@ -30,6 +31,8 @@ export interface Position {
 export interface ParsedDocument {
   readonly draft: ResourceDraft;
   readonly position: Position;
+  /** Names what is written, before defaults: comments and layout do not count. */
+  readonly contentHash: string;
 }
 
 export interface ParsedText {
@@ -154,7 +157,7 @@ class Reader {
       return;
     }
     this.#lineOfKey.set(key, position.line);
-    this.documents.push({ draft: checked.draft, position });
+    this.documents.push({ draft: checked.draft, position, contentHash: contentHash(value) });
   }
 
   #refuse(path: string, message: string, offset: number): void {

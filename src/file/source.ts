@@ -1,0 +1,191 @@
+/**
+ * Files and folders as a source of resources. Every scan looks at all files, so that a change missed
+ * and a change seen take the same path; a file whose documents have not changed writes nothing, and
+ * a file that is wrong changes nothing.
+ */
+import path from "node:path";
+import type { Writer } from "../admission/writer.ts";
+import type { Clock } from "../base/clock.ts";
+import { sha256 } from "../base/hash.ts";
+import { jsonEqual } from "../base/json.ts";
+import type { Issue } from "../resource/issue.ts";
+import { parseDocuments, type ParsedText } from "../resource/parse.ts";
+import { keyOf, keyText } from "../resource/resource.ts";
+import { type Store, StoreError } from "../store/store.ts";
+import { type FileRecords, readRecords, recordChange } from "./ownership.ts";
+import { type FileState, groupKeys, planFile, type PlannedFile, settleClaims } from "./plan.ts";
+import { displayPath, listFiles, type Listing, readText } from "./scan.ts";
+import { watchFolders } from "./watch.ts";
+
+export interface FileSourceOptions {
+  /** Files and folders. */
+  readonly paths: readonly string[];
+  readonly store: Store;
+  readonly writer: Writer;
+  readonly clock: Clock;
+  /** Called with all that is wrong, whenever that has changed. */
+  readonly onIssues: (issues: readonly Issue[]) => void;
+}
+
+export interface LoadResult {
+  readonly issues: readonly Issue[];
+  /** Number of resources created, replaced or deleted. */
+  readonly applied: number;
+}
+
+export interface FileSource {
+  /** Reads all files once and applies what has changed in them. */
+  load(): Promise<LoadResult>;
+  /** Follows the files until the function returned is called. */
+  watch(): () => void;
+}
+
+/** A file whose write was refused is tried again, for the reason may lie in another resource. */
+const RETRY_MS = 5000;
+
+export function createFileSource(options: FileSourceOptions): FileSource {
+  return new Source(options);
+}
+
+class Source implements FileSource {
+  readonly #options: FileSourceOptions;
+  readonly #parsed = new Map<string, { readonly hash: string; readonly parsed: ParsedText }>();
+  /** Scans run one after the other. */
+  #last: Promise<unknown> = Promise.resolve();
+  #issues: readonly Issue[] = [];
+  #refusedWrites = 0;
+
+  constructor(options: FileSourceOptions) {
+    this.#options = options;
+  }
+
+  load(): Promise<LoadResult> {
+    const scan = this.#last.then(() => this.#scan());
+    this.#last = scan.catch(() => undefined);
+    return scan;
+  }
+
+  watch(): () => void {
+    const { paths, clock } = this.#options;
+    let stopped = false;
+    let cancelRetry = (): void => undefined;
+    const follow = async (): Promise<void> => {
+      if (stopped) return;
+      await this.load();
+      cancelRetry();
+      if (!stopped && this.#refusedWrites > 0) cancelRetry = clock.after(RETRY_MS, onChange);
+    };
+    const onChange = (): void => void follow();
+    const stopWatching = watchFolders({ paths, clock, onChange });
+    return () => {
+      stopped = true;
+      cancelRetry();
+      stopWatching();
+    };
+  }
+
+  async #scan(): Promise<LoadResult> {
+    const listing = await listFiles(this.#options.paths);
+    const issues: Issue[] = [...listing.issues];
+    const states: FileState[] = [];
+    for (const { file } of listing.files) {
+      const parsed = await this.#parse(file);
+      issues.push(...parsed.issues);
+      const documents = parsed.issues.length === 0 ? parsed.documents : undefined;
+      states.push({ file, documents });
+    }
+    const { store } = this.#options;
+    // Read once: no file's plan touches the record of another file's resource.
+    const records = readRecords(store);
+    states.push(...this.#absentFiles(listing, records));
+    const settled = settleClaims(states, records);
+    issues.push(...settled.issues);
+    let applied = 0;
+    this.#refusedWrites = 0;
+    const view = {
+      records,
+      keysByFile: groupKeys(records),
+      owners: settled.owners,
+      get: store.get.bind(store),
+    };
+    for (const state of settled.accepted) {
+      const plan = planFile(state, view);
+      if (plan.changes.length === 0) continue;
+      const refusal = await this.#write(plan, state);
+      if (refusal === undefined) {
+        applied += plan.changes.filter((change) => change.op !== "record").length;
+      } else {
+        issues.push(refusal);
+        this.#refusedWrites++;
+      }
+    }
+    this.#tell(issues);
+    return { issues, applied };
+  }
+
+  async #parse(file: string): Promise<ParsedText> {
+    const read = await readText(file);
+    if (!read.ok) return { documents: [], issues: [read.issue] };
+    const hash = sha256(read.text);
+    const before = this.#parsed.get(file);
+    if (before?.hash === hash) return before.parsed;
+    const parsed = parseDocuments(read.text, displayPath(file));
+    this.#parsed.set(file, { hash, parsed });
+    return parsed;
+  }
+
+  /** Files with records that were not listed: gone, or out of sight. */
+  #absentFiles(listing: Listing, records: FileRecords): FileState[] {
+    const present = new Set(listing.files.map(({ file }) => file));
+    return [...groupKeys(records).keys()]
+      .toSorted()
+      .filter((file) => !present.has(file) && this.#isWithinPaths(file))
+      .map((file) => ({ file, documents: isGone(file, listing) ? [] : undefined }));
+  }
+
+  #isWithinPaths(file: string): boolean {
+    return this.#options.paths.some((given) => {
+      const place = path.resolve(given);
+      return file === place || file.startsWith(place + path.sep);
+    });
+  }
+
+  /** Writes a file's changes, all or none; says what stands against them. */
+  async #write(plan: PlannedFile, { file, documents }: FileState): Promise<Issue | undefined> {
+    const { writer } = this.#options;
+    try {
+      const { resources } = await writer.write(plan.changes);
+      const named = plan.applied.flatMap(({ position, key, record }) => {
+        const uid = resources[position]?.metadata.uid;
+        if (uid === undefined || uid === record.uid) return [];
+        return [recordChange(key, { ...record, uid })];
+      });
+      if (named.length > 0) await writer.write(named);
+      return undefined;
+    } catch (error) {
+      const key = error instanceof StoreError && error.key ? keyText(error.key) : undefined;
+      const reason = error instanceof Error ? error.message : String(error);
+      const document = documents?.find(({ draft }) => keyText(keyOf(draft)) === key);
+      const place = document?.position ?? { file: displayPath(file) };
+      return { ...place, path: "", message: `is not applied: ${reason}` };
+    }
+  }
+
+  #tell(issues: readonly Issue[]): void {
+    if (jsonEqual(issues, this.#issues)) return;
+    this.#issues = issues;
+    this.#options.onIssues(issues);
+  }
+}
+
+/**
+ * Whether the file was deleted: a folder above it was read and no longer holds it. What cannot be
+ * read may be an unmounted disk, so its resources stay.
+ */
+function isGone(file: string, { folders, unreadable }: Listing): boolean {
+  for (let place = file; place !== path.dirname(place); place = path.dirname(place)) {
+    if (unreadable.includes(place)) return false;
+    if (folders.includes(path.dirname(place))) return true;
+  }
+  return false;
+}
