@@ -9,7 +9,7 @@ import { sha256 } from "../../base/hash.ts";
 import type { Resource } from "../../resource/resource.ts";
 import type { RolloutStatus, RunReference } from "../../rollout/status.ts";
 import type { Change } from "../../store/store.ts";
-import { subscriptionsOf } from "./subscription.ts";
+import { TRIGGERS, subscriptionsOf } from "./subscription.ts";
 import type { Subscription, Trigger } from "./subscription.ts";
 
 /** A record of the outbox. */
@@ -54,13 +54,18 @@ export function announcements(
   return changes;
 }
 
-/** Whether a record of the outbox is an Announcement, for it may be an older version's. */
-export function isAnnouncement(value: JsonValue): boolean {
-  if (!isJsonObject(value) || !isJsonObject(value["subscription"])) return false;
-  const { trigger, service, recipient } = value["subscription"];
-  const names = [trigger, service, recipient].every((name) => typeof name === "string");
-  const numbers = [value["attempts"], value["notBeforeMs"]];
-  return names && isJsonObject(value["rollout"]) && numbers.every(Number.isFinite);
+/** A record of the outbox, or undefined where it is none that this version knows. */
+export function readAnnouncement(value: JsonValue): Announcement | undefined {
+  if (!isJsonObject(value)) return undefined;
+  const { subscription, rollout, analysisRun, attempts, notBeforeMs } = value;
+  if (!isJsonObject(subscription) || !isJsonObject(rollout)) return undefined;
+  if (typeof attempts !== "number" || typeof notBeforeMs !== "number") return undefined;
+  const { service, recipient } = subscription;
+  const trigger = TRIGGERS.find((known) => known === subscription["trigger"]);
+  if (trigger === undefined) return undefined;
+  if (typeof service !== "string" || typeof recipient !== "string") return undefined;
+  const run = isJsonObject(analysisRun) ? { analysisRun } : {};
+  return { subscription: { trigger, service, recipient }, rollout, ...run, attempts, notBeforeMs };
 }
 
 interface Occurrence {
