@@ -55,6 +55,16 @@ export class Channel {
     return !this.#ready || (!this.#fresh && this.#acknowledged === undefined);
   }
 
+  /** Whether the worker has said what it holds. */
+  get isReady(): boolean {
+    return this.#ready;
+  }
+
+  /** Whether the worker has the part, whoever sent it. */
+  holds(key: PartKey): boolean {
+    return this.#hashes.has(key);
+  }
+
   get acknowledged(): Published | undefined {
     return this.#acknowledged;
   }

@@ -130,6 +130,16 @@ export class Delivery {
     return failures;
   }
 
+  /** Whether a worker has this part, sent by this control thread or by one before it. */
+  isHeld(key: PartKey): boolean {
+    return [...this.#channels.values()].some((channel) => channel.holds(key));
+  }
+
+  /** Workers that have said what they hold. */
+  get readyCount(): number {
+    return [...this.#channels.values()].filter((channel) => channel.isReady).length;
+  }
+
   /** Rows of metrics that mean something: of routes and arms that are served or were until lately. */
   rows(): IterableIterator<MetricRow> {
     return this.#ledger.rows();

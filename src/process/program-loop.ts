@@ -7,12 +7,14 @@ import type { Clock } from "../base/clock.ts";
 import { toTimestamp } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import { compile } from "../compile/compile.ts";
-import { recompile } from "../compile/recompile.ts";
 import type { Compiled, CompileInput, ResourceChange } from "../compile/compiled.ts";
-import type { PartKey, SocketPart } from "../compile/program.ts";
+import { problemsOf } from "../compile/problems.ts";
+import type { PartKey } from "../compile/program.ts";
+import { recompile } from "../compile/recompile.ts";
 import { mergeStatus } from "../compile/status.ts";
 import type { Delivery } from "../delivery/delivery.ts";
-import type { Change, Store, WatchEvent } from "../store/store.ts";
+import { keyOf, keyText, type Resource } from "../resource/resource.ts";
+import { type Change, type Store, StoreError, type WatchEvent } from "../store/store.ts";
 import { probeSocket } from "./probe.ts";
 
 export interface ProgramLoopOptions {
@@ -20,22 +22,26 @@ export interface ProgramLoopOptions {
   readonly delivery: Delivery;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Worker threads that will come. */
+  readonly workers: number;
 }
 
 /** A socket that could not be opened is tried again this often. */
 const PROBE_AGAIN_MS = 2000;
+/** How long the start waits for workers to say what they hold. */
+const WORKERS_MS_MAX = 5000;
+const WORKERS_LOOK_MS = 5;
 
 export class ProgramLoop {
   readonly #options: ProgramLoopOptions;
   #compiled: Compiled | undefined;
   #changes: ResourceChange[] = [];
   #unavailable = new Map<PartKey, string>();
-  /** Sockets that were found free, or that a worker held when this thread started. */
-  readonly #opened = new Set<PartKey>();
   #running = false;
   /** Set when sockets that could not be opened are to be tried again. */
   #probeDue = false;
   #cancelProbe: (() => void) | undefined;
+  #served = false;
 
   constructor(options: ProgramLoopOptions) {
     this.#options = options;
@@ -46,23 +52,53 @@ export class ProgramLoop {
     return this.#compiled;
   }
 
-  /** Sockets that cannot be opened, by key, and why. */
-  get unavailableSockets(): ReadonlyMap<PartKey, string> {
-    return this.#unavailable;
+  /** Why traffic is not served yet; empty once it has been. */
+  notReady(): readonly string[] {
+    return this.#served ? [] : ["no worker serves the configuration yet"];
   }
 
-  /** Compiles everything and resolves when every worker serves it. `held` are sockets already open. */
-  async start(held: Iterable<PartKey>): Promise<void> {
-    for (const key of held) this.#opened.add(key);
-    this.#options.store.watch((event) => this.#onEvent(event));
+  /**
+   * Compiles everything and resolves when every worker serves it. Throws where a socket cannot be
+   * opened: at the start that is better known at once than read in a status.
+   */
+  async start(): Promise<void> {
+    const { store, delivery } = this.#options;
+    await this.#workersCame();
+    store.watch((event) => this.#onEvent(event));
     this.#compiled = compile(this.#input());
-    await this.#openSockets();
-    await this.#deliver();
+    await this.#probeSockets();
+    if (this.#unavailable.size > 0) throw new Error([...this.#unavailable.values()].join("\n"));
+    const served = Promise.withResolvers<void>();
+    delivery.onAcknowledged(() => {
+      if (delivery.acknowledgedGeneration !== delivery.generation) return;
+      this.#served = true;
+      served.resolve();
+      void this.#writeStatuses();
+    });
+    delivery.publish(this.#compiled);
+    await served.promise;
+    void this.#run();
   }
 
-  /** What the compiler would say of the resources as they are now; for warnings of the API. */
-  preview(): Compiled {
-    return compile(this.#input(), this.#compiled);
+  /** What stands between a resource and others, as it would be compiled now; for warnings of the API. */
+  problemsOf(resource: Resource): readonly string[] {
+    if (this.#compiled === undefined) return [];
+    const change = { resource, previous: undefined, type: "MODIFIED" } as const;
+    const wanted = keyText(keyOf(resource));
+    return problemsOf(recompile(this.#compiled, this.#input(), [...this.#changes, change]))
+      .filter((problem) => keyText(problem.resource) === wanted)
+      .map(({ type, reason, message }) => `${type}: ${reason}: ${message}`);
+  }
+
+  /** Sockets that workers hold already must be known before others are tried. */
+  async #workersCame(): Promise<void> {
+    const { delivery, clock, workers } = this.#options;
+    for (let waitedMs = 0; waitedMs < WORKERS_MS_MAX; waitedMs += WORKERS_LOOK_MS) {
+      if (delivery.readyCount >= workers) return;
+      await new Promise<void>((resolve) => {
+        clock.after(WORKERS_LOOK_MS, resolve);
+      });
+    }
   }
 
   #input(): CompileInput {
@@ -80,7 +116,7 @@ export class ProgramLoop {
   }
 
   async #run(): Promise<void> {
-    if (this.#running || this.#compiled === undefined) return;
+    if (this.#running || !this.#served) return;
     this.#running = true;
     try {
       while (this.#changes.length > 0 || this.#probeDue) await this.#round();
@@ -101,34 +137,26 @@ export class ProgramLoop {
       this.#compiled = compile(this.#input(), before);
     } else this.#compiled = recompile(before, this.#input(), changes);
     if (this.#compiled === before) return;
-    await this.#openSockets();
-    await this.#deliver();
+    await this.#probeSockets();
+    const { delivery } = this.#options;
+    const generation = delivery.publish(this.#compiled);
+    // Statuses may have changed though no part did: nothing will be acknowledged then.
+    if (generation === delivery.acknowledgedGeneration) await this.#writeStatuses();
   }
 
   /** Tries every socket that is new; those that cannot be opened are compiled away, with the reason. */
-  async #openSockets(): Promise<void> {
+  async #probeSockets(): Promise<void> {
     const compiled = this.#compiled as Compiled;
-    const wanted = new Set<PartKey>();
-    let changed = false;
+    let found = false;
     for (const part of compiled.parts.values()) {
-      if (part.type !== "socket") continue;
-      wanted.add(part.key);
-      if (this.#opened.has(part.key)) continue;
-      const problem = await probeSocket(part satisfies SocketPart);
-      if (problem === undefined) this.#opened.add(part.key);
-      else {
-        this.#unavailable.set(part.key, problem);
-        changed = true;
-      }
+      if (part.type !== "socket" || this.#options.delivery.isHeld(part.key)) continue;
+      const problem = await probeSocket(part);
+      if (problem === undefined) continue;
+      this.#unavailable.set(part.key, problem);
+      found = true;
     }
-    for (const key of this.#opened) if (!wanted.has(key)) this.#opened.delete(key);
-    if (changed) {
-      this.#compiled = compile(this.#input(), compiled);
-      this.#scheduleProbe();
-    }
-  }
-
-  #scheduleProbe(): void {
+    if (!found) return;
+    this.#compiled = compile(this.#input(), compiled);
     this.#cancelProbe?.();
     this.#cancelProbe = this.#options.clock.after(PROBE_AGAIN_MS, () => {
       this.#probeDue = true;
@@ -136,31 +164,25 @@ export class ProgramLoop {
     });
   }
 
-  async #deliver(): Promise<void> {
-    const compiled = this.#compiled as Compiled;
-    await this.#options.delivery.publish(compiled);
-    await this.#writeStatuses(compiled);
-  }
-
   /** Writes what became different. A resource that changed meanwhile is compiled again anyway. */
-  async #writeStatuses(compiled: Compiled): Promise<void> {
+  async #writeStatuses(): Promise<void> {
     const { store, clock, log } = this.#options;
     const timestamp = toTimestamp(clock.now());
     const changes: Change[] = [];
-    for (const draft of compiled.statuses) {
+    for (const draft of (this.#compiled as Compiled).statuses) {
       const { kind, namespace, name } = draft.key;
       const resource = store.get(kind, namespace, name);
       if (resource === undefined) continue;
       const status = mergeStatus(resource, draft, timestamp);
-      if (status === undefined) continue;
-      const { resourceVersion: _any, ...metadata } = resource.metadata;
-      changes.push({ op: "status", resource: { ...resource, metadata, status } });
+      if (status !== undefined) changes.push({ op: "status", resource: { ...resource, status } });
     }
     if (changes.length === 0) return;
     try {
       await store.commit(changes);
     } catch (error) {
-      log.warn({ err: error }, "statuses were not written; the next change writes them");
+      // Somebody has changed one of them meanwhile: the round after that writes all of them.
+      if (error instanceof StoreError && error.code !== "Unavailable") return;
+      log.warn({ err: error }, "statuses were not written");
     }
   }
 }

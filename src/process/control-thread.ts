@@ -1,0 +1,156 @@
+/**
+ * The control thread's composition root: store, compile loop, delivery, controllers, files and the
+ * admin API, joined here and nowhere else. It can be ended and started again at any moment; traffic
+ * goes on meanwhile, and everything resumes from the store and from what the workers hold.
+ */
+import { type MessagePort, parentPort, workerData } from "node:worker_threads";
+import { Agent } from "undici";
+import { createAdminServer } from "../admin/server.ts";
+import { rolloutRule } from "../admission/rollout-rule.ts";
+import { createWriter } from "../admission/writer.ts";
+import { assert } from "../base/assert.ts";
+import { systemClock } from "../base/clock.ts";
+import { createLogger } from "../base/log.ts";
+import { systemRandom } from "../base/random.ts";
+import { createAnalysisRunController } from "../control/analysis-run/reconcile.ts";
+import { createDriver, type Driver } from "../control/driver.ts";
+import { createEventExpiry } from "../control/event.ts";
+import { createNotifications } from "../control/notification/reconcile.ts";
+import { createRolloutController } from "../control/rollout/reconcile.ts";
+import { createDelivery } from "../delivery/delivery.ts";
+import { createFileRule } from "../file/ownership.ts";
+import { createFileSource } from "../file/source.ts";
+import { createExposition } from "../metric/exposition.ts";
+import { Windows } from "../metric/window.ts";
+import { formatIssue, type Issue } from "../resource/issue.ts";
+import { Gates } from "../shared/gates.ts";
+import { MetricReader } from "../shared/metrics.ts";
+import { storePath } from "../store/lock.ts";
+import { openSqliteStore } from "../store/sqlite.ts";
+import type { ControlCommand, ControlThreadData, ThreadReport } from "./messages.ts";
+import { ProgramLoop } from "./program-loop.ts";
+import { VERSION } from "./version.ts";
+
+assert(parentPort !== null, "the control thread has a parent");
+const main: MessagePort = parentPort;
+const { memory, options } = workerData as ControlThreadData;
+const log = createLogger("control", options.logLevel);
+const clock = systemClock;
+
+function report(message: ThreadReport): void {
+  main.postMessage(message);
+}
+
+const store = openSqliteStore({ path: storePath(options.dataDirectory), clock });
+const reader = new MetricReader(memory.metrics);
+const delivery = createDelivery({ gates: new Gates(memory.gates), rows: reader, clock });
+const programs = new ProgramLoop({ store, delivery, clock, log, workers: memory.workers });
+const dispatcher = new Agent();
+
+let driver: Driver | undefined;
+const wake = (): void => driver?.signal();
+const analysisRuns = createAnalysisRunController({
+  store,
+  clock,
+  windows: new Windows({ reader, clock }),
+  dataPlane: delivery,
+  wake,
+  log,
+});
+const notifications = createNotifications({ store, clock, random: systemRandom, dispatcher });
+driver = createDriver({
+  reconcilers: [
+    createRolloutController({ store, dataPlane: delivery, clock }),
+    analysisRuns,
+    notifications,
+    createEventExpiry({ store, clock }),
+  ],
+  clock,
+  random: systemRandom,
+  onError: (name, error, failures) => log.warn({ name, err: error, failures }, "reconcile failed"),
+});
+
+const files = createFileSource({
+  paths: options.files,
+  store,
+  writer: createWriter({ store, rules: [rolloutRule], clock }),
+  clock,
+  onIssues: (issues) => {
+    for (const issue of issues) log.error({ file: issue.file }, formatIssue(issue));
+  },
+});
+
+let draining = false;
+const admin = createAdminServer({
+  store,
+  writer: createWriter({ store, rules: [rolloutRule, createFileRule(store)], clock }),
+  clock,
+  random: systemRandom,
+  metrics: createExposition({
+    reader,
+    served: () => programs.compiled,
+    store,
+    workers: () => ({ live: delivery.readyCount, wanted: memory.workers }),
+    notifications: () => notifications.counts(),
+  }),
+  ready: () => {
+    const reasons = draining ? ["draining"] : programs.notReady();
+    return { ok: reasons.length === 0, reasons };
+  },
+  warnings: (resource) => programs.problemsOf(resource),
+  version: VERSION,
+  onFault: (message, error) => log.error({ err: error }, message),
+});
+
+main.on("message", (command: ControlCommand) => {
+  switch (command.type) {
+    case "worker":
+      delivery.addWorker(command.index, command.port);
+      break;
+    case "drain":
+      draining = true;
+      break;
+    case "stop":
+      void stop();
+      break;
+  }
+});
+
+/** A port in use or a file that was never good stops the start; later, both only cost themselves. */
+async function start(): Promise<void> {
+  const { issues } = await files.load();
+  if (issues.length > 0 && store.list("Gateway").length === 0) {
+    throw new Error(issues.map((issue: Issue) => formatIssue(issue)).join("\n"));
+  }
+  await programs.start();
+  const adminPort = await listenAdmin(options.adminAddress);
+  store.watch(wake);
+  delivery.onAcknowledged(wake);
+  driver?.start();
+  files.watch();
+  report({ type: "ready", adminPort });
+}
+
+async function listenAdmin(address: string): Promise<number> {
+  const colon = address.lastIndexOf(":");
+  const host = address.slice(0, colon).replaceAll(/^\[|\]$/g, "");
+  const { port } = await admin.listen({ host, port: Number(address.slice(colon + 1)) });
+  return port;
+}
+
+async function stop(): Promise<void> {
+  await driver?.stop();
+  analysisRuns.close();
+  await admin.close();
+  await dispatcher.destroy();
+  delivery.close();
+  store.close();
+  process.exit();
+}
+
+try {
+  await start();
+} catch (error) {
+  log.info({ err: error }, "cannot start");
+  report({ type: "fatal", message: error instanceof Error ? error.message : String(error) });
+}
