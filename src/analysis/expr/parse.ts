@@ -5,7 +5,7 @@
 import { lex, type Token } from "./lex.ts";
 import { DEPTH_MAX, ExprError, NODES_MAX, assertFieldAllowed, type Node } from "./syntax.ts";
 
-const UNARY: Readonly<Record<string, number>> = { not: 50, "!": 100, "-": 100, "+": 100 };
+const UNARY: Readonly<Record<string, number>> = { not: 50, "!": 50, "-": 90, "+": 90 };
 
 const BINARY: Readonly<Record<string, number>> = {
   "|": 0,
