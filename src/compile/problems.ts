@@ -24,16 +24,20 @@ export function problemsOf(compiled: Compiled): readonly Problem[] {
 export function problemsOfStatus(draft: StatusDraft): readonly Problem[] {
   const problems: Problem[] = [];
   const look = (place: string, conditions: readonly ConditionDraft[]): void => {
+    const seen = new Set<string>();
     for (const condition of conditions) {
-      if (!isProblem(condition)) continue;
       const { type, reason, message } = condition;
+      // A conflict makes a listener neither accepted nor programmed: once is enough.
+      if (!isProblem(condition) || seen.has(message)) continue;
+      seen.add(message);
       problems.push({ resource: draft.key, place, type, reason, message });
     }
   };
   for (const listener of draft.listeners ?? []) {
     look(`listener ${listener.name}`, listener.conditions);
   }
-  look("", draft.conditions ?? []);
+  // A Gateway's own conditions only sum up those of its listeners, if there is something in them.
+  if (draft.listeners === undefined || problems.length === 0) look("", draft.conditions ?? []);
   for (const parent of draft.parents ?? []) {
     look(`parent ${referenceText(parent.parentRef)}`, parent.conditions);
   }
@@ -51,8 +55,6 @@ export function formatProblem(problem: Problem): string {
 }
 
 function isProblem(condition: ConditionDraft): boolean {
-  // A Gateway's own condition then only sums up those of its listeners, which are listed.
-  if (condition.reason === "ListenersNotValid") return false;
   return condition.status === (condition.type === "Conflicted" ? "True" : "False");
 }
 

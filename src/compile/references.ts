@@ -34,8 +34,9 @@ export function resolveReference(
   const namespace = reference.namespace ?? route.key.namespace;
   const { kind, name } = reference;
   if (!isTargetKind(kind) || route.kinds[kind] !== reference.group) {
-    const valid = Object.entries(route.kinds).map(([one, group]) => `${group}/${one}`);
-    const message = `${reference.group}/${kind} is not a backend; valid: ${valid.join(", ")}`;
+    const valid = Object.entries(route.kinds).map(([one, group]) => kindText(group, one));
+    const what = kindText(reference.group, kind);
+    const message = `${what} is not a backend; valid: ${valid.join(", ")}`;
     return { problem: { reason: "InvalidKind", message } };
   }
   const from = { group: route.group, kind: route.key.kind, namespace: route.key.namespace };
@@ -51,6 +52,11 @@ export function resolveReference(
   const label = `${route.key.namespace}/${route.key.name}`;
   entryAt(context.routesOf, key, () => new Set()).add(label);
   return { split: key, ...problem };
+}
+
+/** "Service", or "sluice.dev/Backend". */
+function kindText(group: string, kind: string): string {
+  return group === "" ? kind : `${group}/${kind}`;
 }
 
 function isTargetKind(kind: string): kind is BackendTarget["kind"] {

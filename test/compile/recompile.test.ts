@@ -1,0 +1,212 @@
+/**
+ * Compiling after a change against compiling all: whatever changes, in whatever order, both say the
+ * same; and a change that nothing was compiled from compiles nothing.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { array, assert as check, constantFrom, integer, nat, property, record } from "fast-check";
+import type { JsonObject } from "../../src/base/json.ts";
+import { compile } from "../../src/compile/compile.ts";
+import type { Compiled, ResourceChange } from "../../src/compile/compiled.ts";
+import { recompile } from "../../src/compile/recompile.ts";
+import type { ResourceDraft } from "../../src/resource/resource.ts";
+import { parseDrafts, ResourceSet } from "./resource-set.ts";
+
+const BASE = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec: {gatewayClassName: sluice, listeners: [{name: http, protocol: HTTP, port: 8080}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: shop}
+spec:
+  parentRefs: [{name: edge}]
+  rules:
+  - backendRefs:
+    - {group: sluice.dev, kind: Backend, name: b0}
+    - {group: sluice.dev, kind: Backend, name: b1}
+    - {name: s0, port: 80}
+    - {group: sluice.dev, kind: Backend, name: b0, namespace: other}
+---
+apiVersion: sluice.dev/v1alpha1
+kind: AIGatewayRoute
+metadata: {name: chat}
+spec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: a0}, {name: a1}]}]}
+---
+apiVersion: sluice.dev/v1alpha1
+kind: SecurityPolicy
+metadata: {name: keys}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: shop}]
+  apiKeyAuth: {credentialRefs: [{name: key}], extractFrom: [{headers: [x-api-key]}]}
+---
+apiVersion: sluice.dev/v1alpha1
+kind: BackendSecurityPolicy
+metadata: {name: provider-key}
+spec:
+  targetRefs: [{group: sluice.dev, kind: AIServiceBackend, name: a0}]
+  type: APIKey
+  apiKey: {secretRef: {name: key}}
+`;
+
+/** Documents that come, change and go; `N` and `V` are replaced by small numbers. */
+const CHANGING: readonly string[] = [
+  `{apiVersion: sluice.dev/v1alpha1, kind: Backend, metadata: {name: bN},
+    spec: {version: "V", endpoints: [{ip: {address: 127.0.0.1, port: 900V}}]}}`,
+  `{apiVersion: sluice.dev/v1alpha1, kind: Backend, metadata: {name: bN},
+    spec: {endpoints: [{ip: {address: 127.0.0.1, port: 900V}}],
+      tls: {sni: a.example.com, caCertificateRefs: [{kind: ConfigMap, name: ca}]}}}`,
+  `{apiVersion: sluice.dev/v1alpha1, kind: Backend, metadata: {name: bN, namespace: other},
+    spec: {endpoints: [{ip: {address: 127.0.0.1, port: 910V}}]}}`,
+  `{apiVersion: sluice.dev/v1alpha1, kind: AIServiceBackend, metadata: {name: aN},
+    spec: {version: "V", schema: {name: OpenAI}, backendRef: {name: bV}}}`,
+  `{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {name: rN},
+    spec: {workloadRef: {apiVersion: sluice.dev/v1alpha1, kind: Backend, name: bN},
+      strategy: {canary: {steps: [{setWeight: 1V}]}}}}`,
+  `{apiVersion: argoproj.io/v1alpha1, kind: Rollout, metadata: {name: rN},
+    spec: {workloadRef: {apiVersion: sluice.dev/v1alpha1, kind: AIServiceBackend, name: aV},
+      strategy: {canary: {steps: [{setWeight: 1V}]}}}}`,
+  `{apiVersion: apps/v1, kind: ControllerRevision,
+    metadata: {name: rN-V, labels: {rollouts-pod-template-hash: hashV}, ownerReferences: [
+      {apiVersion: argoproj.io/v1alpha1, kind: Rollout, name: rN, uid: uid-of-Rollout/default/rN}]},
+    revision: V, data: {endpoints: [{ip: {address: 127.0.0.1, port: 920V}}]}}`,
+  `{apiVersion: apps/v1, kind: ControllerRevision,
+    metadata: {name: rN-V, labels: {rollouts-pod-template-hash: hashV}, ownerReferences: [
+      {apiVersion: argoproj.io/v1alpha1, kind: Rollout, name: rN, uid: uid-of-Rollout/default/rN}]},
+    revision: V, data: {endpoints: "nonsense", tls: 3}}`,
+  `{apiVersion: v1, kind: Service, metadata: {name: sN},
+    spec: {ports: [{name: web, port: 80, targetPort: 300V}]}}`,
+  `{apiVersion: v1, kind: Service, metadata: {name: sN},
+    spec: {ports: [{port: 8V, appProtocol: kubernetes.io/h2c}]}}`,
+  `{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice,
+    metadata: {name: sliceN, labels: {kubernetes.io/service-name: sV}}, addressType: IPv4,
+    endpoints: [{addresses: [10.0.0.V]}], ports: [{name: web, port: 300V}]}`,
+  `{apiVersion: v1, kind: ConfigMap, metadata: {name: ca},
+    data: {ca.crt: "-----BEGIN CERTIFICATE----- V"}}`,
+  `{apiVersion: v1, kind: Secret, metadata: {name: key}, stringData: {apiKey: keyV}}`,
+  `{apiVersion: gateway.networking.k8s.io/v1, kind: ReferenceGrant,
+    metadata: {name: grant, namespace: other}, spec: {
+      from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: default}],
+      to: [{group: sluice.dev, kind: Backend, name: bV}]}}`,
+  `{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: hN},
+    spec: {parentRefs: [{name: edge}], rules: [{matches: [{path: {value: /V}}],
+      backendRefs: [{group: sluice.dev, kind: Backend, name: bV}]}]}}`,
+  `{apiVersion: sluice.dev/v1alpha1, kind: BackendTrafficPolicy, metadata: {name: pN}, spec: {
+    targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: hV}],
+    split: {hash: {sourceIP: true}}}}`,
+];
+
+const step = record({
+  document: nat(CHANGING.length - 1),
+  name: nat(1),
+  version: integer({ min: 0, max: 2 }),
+  act: constantFrom("apply", "apply", "apply", "remove", "status"),
+});
+
+test("recompile says what compile says, after any changes", () => {
+  check(
+    property(array(array(step, { minLength: 1, maxLength: 3 }), { maxLength: 12 }), (rounds) => {
+      const set = ResourceSet.parse(BASE);
+      let compiled = compile(set);
+      for (const round of rounds) {
+        const changes = round.flatMap((one) => take(set, one));
+        compiled = recompile(compiled, set, changes);
+        const fresh = compile(set);
+        assert.deepEqual(plain(compiled), plain(fresh));
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
+
+interface Step {
+  readonly document: number;
+  readonly name: number;
+  readonly version: number;
+  readonly act: string;
+}
+
+function take(set: ResourceSet, { document, name, version, act }: Step): readonly ResourceChange[] {
+  const text = (CHANGING[document] ?? "").replaceAll(/\bN\b|(?<=[a-z])N/g, String(name));
+  const [draft] = parseDrafts(text.replaceAll(/V(?=[\W]|$)/g, String(version)));
+  assert.ok(draft);
+  const { kind } = draft;
+  const { namespace, name: own } = draft.metadata;
+  const stored = set.get(kind, namespace, own);
+  if (act === "remove") return stored === undefined ? [] : [set.remove(kind, namespace, own)];
+  if (act === "apply") return [set.apply(draft)];
+  if (stored === undefined) return [];
+  const status = statusOf(kind, version);
+  return [set.apply({ ...stored, status }, { statusOnly: true })];
+}
+
+/** A Rollout's status decides its weights; that of others is beside the point. */
+function statusOf(kind: string, version: number): JsonObject {
+  if (kind !== "Rollout") return { conditions: [], note: version };
+  return {
+    stableRS: "hash0",
+    currentPodHash: `hash${version}`,
+    promoteFull: version === 2,
+    abort: version === 0,
+  };
+}
+
+function plain(compiled: Compiled): unknown {
+  return {
+    parts: Object.fromEntries([...compiled.parts].toSorted(([a], [b]) => (a < b ? -1 : 1))),
+    statuses: compiled.statuses,
+    credentials: Object.fromEntries(compiled.credentials),
+    routesOf: Object.fromEntries(compiled.routesOf),
+    splits: [...compiled.splits.keys()].toSorted(),
+  };
+}
+
+test("a status that nothing is compiled from compiles nothing", () => {
+  const set = ResourceSet.parse(BASE);
+  const compiled = compile(set);
+  const route = set.get("HTTPRoute", "default", "shop");
+  const change = set.apply({ ...route, status: { parents: [] } } as ResourceDraft, {
+    statusOnly: true,
+  });
+  assert.equal(recompile(compiled, set, [change]), compiled);
+});
+
+test("an unreadable revision on trial leaves the stable one as it is", () => {
+  const set = ResourceSet.parse(BASE);
+  for (const [index, version] of [
+    [0, 1],
+    [4, 0],
+    [6, 0],
+    [7, 1],
+  ] as const) {
+    take(set, { document: index, name: 0, version, act: "apply" });
+  }
+  const { parts, statuses } = compile(set);
+  const split = parts.get("split/Backend/default/b0");
+  assert.ok(split?.type === "split");
+  assert.deepEqual(
+    split.arms.map((arm) => [arm.role, arm.weightBp]),
+    [
+      ["canary", 0],
+      ["stable", 10_000],
+    ],
+  );
+  const route = statuses.find((draft) => draft.key.kind === "HTTPRoute");
+  assert.match(JSON.stringify(route), /revision hash1 of Backend default\/b0 cannot be read/);
+});
+
+test("an EndpointSlice that moves to another Service leaves the first one", () => {
+  const set = ResourceSet.parse(BASE);
+  take(set, { document: 8, name: 0, version: 0, act: "apply" });
+  take(set, { document: 10, name: 0, version: 0, act: "apply" });
+  const before = compile(set);
+  const changes = take(set, { document: 10, name: 0, version: 1, act: "apply" });
+  const pool = (compiled: Compiled): number | undefined => {
+    const part = compiled.parts.get("pool/Service/default/s0:80@live");
+    return part?.type === "pool" ? part.endpoints.length : undefined;
+  };
+  assert.equal(pool(before), 1);
+  assert.equal(pool(recompile(before, set, changes)), 0);
+});
