@@ -1,0 +1,137 @@
+/** Limits: GCRA on one thread against a clock moved by hand, and its bound under real contention. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { hash64 } from "../../src/base/hash.ts";
+import { seededRandom } from "../../src/base/random.ts";
+import { Limits, allocateLimits, type LimitDecision } from "../../src/shared/limits.ts";
+import { runTogether } from "../support/shared-run.ts";
+import type { Admission } from "../support/shared-worker.ts";
+
+const MS = 1_000_000n;
+
+test("a bucket admits its burst at once and then one token per interval", () => {
+  const limits = new Limits(allocateLimits(64));
+  const take = (atMs: number): LimitDecision =>
+    limits.take(1n, { nowNs: () => BigInt(atMs) * MS, intervalNs: 10n * MS, burst: 3 });
+  const cases: readonly (readonly [number, LimitDecision, number?])[] = [
+    [1000, "admitted"],
+    [1000, "admitted"],
+    [1000, "admitted"],
+    [1000, "limited", 10],
+    [1009, "limited", 1],
+    [1010, "admitted"],
+    [1010, "limited", 10],
+    [1030, "admitted"],
+    [1030, "admitted"],
+    [1030, "limited", 10],
+    [9000, "admitted"],
+    [9000, "admitted"],
+    [9000, "admitted"],
+    [9000, "limited", 10],
+  ];
+  for (const [index, [atMs, decision, waitMs]] of cases.entries()) {
+    assert.equal(take(atMs), decision, `take ${index} at ${atMs} ms`);
+    if (waitMs !== undefined) assert.equal(limits.waitMs, waitMs, `wait ${index}`);
+  }
+});
+
+test("a bucket of one token admits its rate at any regular load of twice the rate or more", () => {
+  const random = seededRandom(7);
+  for (const perSecond of [200, 230, 250, 333, 1000, 7777]) {
+    const limits = new Limits(allocateLimits(64));
+    let admitted = 0;
+    for (let turn = 0; turn < perSecond * 60; turn++) {
+      const atNs = BigInt(Math.round(((turn + random() * 0.2) * 1e9) / perSecond)) + 1n;
+      const rate = { nowNs: () => atNs, intervalNs: 10n * MS, burst: 1 };
+      if (limits.take(5n, rate) !== "admitted") continue;
+      admitted += 1;
+      const bound = 1 + Number(atNs) / 1e7;
+      assert.ok(admitted <= bound, `${admitted} by ${atNs} ns at ${perSecond}/s`);
+    }
+    assert.ok(Math.abs(admitted - 6000) <= 30, `${admitted} admitted at ${perSecond}/s`);
+  }
+});
+
+test("keys whose cells are all in use find none, until one expires", () => {
+  const limits = new Limits(allocateLimits(16));
+  const take = (key: bigint, nowNs: bigint): LimitDecision =>
+    limits.take(key, { nowNs: () => nowNs, intervalNs: 1000n, burst: 1 });
+  for (let key = 1n; key <= 16n; key++) assert.equal(take(key, 5000n), "admitted");
+  assert.equal(take(99n, 5000n), "full");
+  assert.equal(take(16n, 5000n), "limited");
+  assert.equal(take(99n, 6000n), "admitted");
+  assert.equal(take(99n, 6000n), "limited");
+});
+
+test("one key, four threads: never more than burst + rate × time, and all but all of it", async () => {
+  const buffer = allocateLimits(1024);
+  const startNs = process.hrtime.bigint();
+  const burst = 100;
+  const intervalNs = 100_000n;
+  const task = {
+    type: "take" as const,
+    buffer,
+    keys: ["one"],
+    intervalNs,
+    burst,
+    untilNs: startNs + 1_200n * MS,
+  };
+  const logs = await runTogether<readonly Admission[]>([task, task, task, task]);
+  const all = logs.flat().toSorted((a, b) => Number(a[2] - b[2]));
+  const firstNs = all.reduce(
+    (least, [, beforeNs]) => (beforeNs < least ? beforeNs : least),
+    1n << 62n,
+  );
+  for (const [index, [, , afterNs]] of all.entries()) {
+    const bound = burst + Number(afterNs - firstNs) / Number(intervalNs);
+    assert.ok(index + 1 <= bound, `${index + 1} admitted after ${afterNs - firstNs} ns`);
+  }
+  const last = all.at(-1) as Admission;
+  const exact = burst + Number(last[2] - firstNs) / Number(intervalNs);
+  assert.ok(all.length >= exact * 0.99, `${all.length} of ${exact}`);
+});
+
+test("many keys on few cells, four threads: no key ever has two buckets", async () => {
+  const buffer = allocateLimits(32);
+  const keys = Array.from({ length: 48 }, (_, index) => `key-${index}`);
+  const burst = 2;
+  const intervalNs = 30_000n;
+  const untilNs = process.hrtime.bigint() + 900n * MS;
+  const tasks = [0, 12, 24, 36].map((shift) => ({
+    type: "take" as const,
+    buffer,
+    keys: [...keys.slice(shift), ...keys.slice(0, shift)],
+    intervalNs,
+    burst,
+    untilNs,
+  }));
+  const logs = await runTogether<readonly Admission[]>(tasks);
+  const byKey = new Map<string, Admission[]>();
+  for (const [worker, log] of logs.entries()) {
+    for (const admission of log) {
+      const key = tasks[worker]?.keys[admission[0]] as string;
+      const admissions = byKey.get(key);
+      if (admissions === undefined) byKey.set(key, [admission]);
+      else admissions.push(admission);
+    }
+  }
+  assert.ok(byKey.size > 40, `${byKey.size} keys were admitted`);
+  for (const [key, admissions] of byKey) {
+    const sorted = admissions.toSorted((a, b) => Number(a[2] - b[2]));
+    // Any burst + k admissions must span k intervals; a few hundred spans show a second bucket.
+    for (let first = 0; first < sorted.length; first++) {
+      for (let more = 1; more <= 8 && first + burst + more - 1 < sorted.length; more++) {
+        const from = sorted.slice(first, first + burst + more);
+        const beforeNs = from.reduce((least, one) => (one[1] < least ? one[1] : least), 1n << 62n);
+        const spanNs = (from.at(-1) as Admission)[2] - beforeNs;
+        assert.ok(spanNs >= intervalNs * BigInt(more), `${key}: ${burst + more} in ${spanNs} ns`);
+      }
+    }
+  }
+});
+
+test("the seed that hashes clients' values is one per process", () => {
+  const buffer = allocateLimits(16);
+  assert.equal(new Limits(buffer).seed, new Limits(buffer).seed);
+  assert.notEqual(hash64("a", 1), hash64("a", 2));
+});
