@@ -13,6 +13,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
+import { fileURLToPath } from "node:url";
 import { Agent } from "undici";
 import { announcements } from "../../src/control/notification/announcement.ts";
 import { CONFIG_NAME, SECRET_NAME } from "../../src/control/notification/configuration.ts";
@@ -347,7 +348,7 @@ test("killed between the request and its record: delivered again under the same 
   });
   await complete(store);
   store.close();
-  const script = path.resolve("test/control/notify-until-killed.ts");
+  const script = fileURLToPath(new URL("notify-until-killed.ts", import.meta.url));
   const start = () => spawn(process.execPath, [script, file], { stdio: "inherit" });
   const first = start();
   t.after(() => first.kill("SIGKILL"));

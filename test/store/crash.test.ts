@@ -9,6 +9,7 @@ import { copyFileSync, readFileSync, truncateSync, writeFileSync } from "node:fs
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { seededRandom } from "../../src/base/random.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import type { SqliteStore } from "../../src/store/sqlite.ts";
@@ -27,7 +28,7 @@ async function writeAndKill(
   file: string,
   writes: number,
 ): Promise<{ readonly acknowledged: ReadonlyMap<string, Acknowledged>; readonly rate: number }> {
-  const script = path.resolve("test/store/write-until-killed.ts");
+  const script = fileURLToPath(new URL("write-until-killed.ts", import.meta.url));
   const child = spawn(process.execPath, [script, file], { stdio: ["ignore", "pipe", "inherit"] });
   const acknowledged = new Map<string, Acknowledged>();
   let seen = 0;

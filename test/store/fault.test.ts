@@ -172,11 +172,11 @@ test("history beyond its limit is removed from disk", async (t) => {
 function smallDisk(t: TestContext): string | undefined {
   const directory = mkdtempSync(path.join(tmpdir(), "sluice-disk-"));
   t.after(() => {
-    spawnSync("umount", ["-l", directory]);
+    spawnSync("env", ["umount", "-l", directory]);
     rmdirSync(directory);
   });
-  const mount = ["-t", "tmpfs", "-o", "size=1m", "tmpfs", directory];
-  return spawnSync("mount", mount).status === 0 ? directory : undefined;
+  const mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", directory];
+  return spawnSync("env", mount).status === 0 ? directory : undefined;
 }
 
 test("a really full disk: refused by name, an abort works, and all goes on once there is room", async (t) => {

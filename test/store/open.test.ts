@@ -114,7 +114,7 @@ test("a migration that fails leaves the old version as it was", () => {
 test("a data directory is closed to others and to a second process, until the first one dies", async (t) => {
   const directory = path.join(temporaryDirectory(t), "data");
   mkdirSync(directory, { mode: 0o755 });
-  const module = path.resolve("src/store/lock.ts");
+  const module = new URL("../../src/store/lock.ts", import.meta.url).href;
   const script = `import { lockDataDirectory } from ${JSON.stringify(module)};
     lockDataDirectory(${JSON.stringify(directory)});
     process.stdout.write("locked");
