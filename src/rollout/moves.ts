@@ -10,7 +10,7 @@ import { hashOf, type RevisionWrite } from "./revision.ts";
 import type { Effect, Move } from "./seen.ts";
 import { stepsHash } from "./spec.ts";
 import type { RolloutStatus } from "./status.ts";
-import { endStep, notServedText } from "./steps.ts";
+import { endStep, isInconclusive, notServedText } from "./steps.ts";
 
 /** Nothing can be decided; what is served stays as it is. */
 export function standStill(context: Context, invalid: string): Move {
@@ -149,7 +149,7 @@ export function finish(context: TrialContext): Move {
   const { status, spec, nowMs } = context;
   const full = status.promoteFull === true;
   const { steps } = spec.canary;
-  if (spec.paused && !full) return { status, effects: [] };
+  if (!full && (spec.paused || isInconclusive(context))) return { status, effects: [] };
   if (steps.length === 0 && !full && status.canary?.step === undefined) {
     const step = { index: 0, startedAt: toTimestamp(nowMs) };
     const begun = { ...status, canary: { ...status.canary, step } };

@@ -23,7 +23,7 @@ import { armId, hashOf, recordRevision, WORKLOAD_KINDS, workloadKeyOf } from "./
 import type { Effect, Move, RolloutPlan, RolloutSeen, RunSeen } from "./seen.ts";
 import { stepsHash } from "./spec.ts";
 import type { RolloutStatus, TrafficWeights } from "./status.ts";
-import { isPauseRunning, moveStep } from "./steps.ts";
+import { isInconclusive, isPauseRunning, moveStep } from "./steps.ts";
 import { desiredSplit, type DesiredSplit } from "./weight.ts";
 
 const UNSAVED_LOOK_MS = 1000;
@@ -114,10 +114,9 @@ function situationOf(context: TrialContext): Situation {
   if (status.currentStepHash !== stepsHash(spec.canary.steps)) return "edited";
   if (status.promoteFull === true) return "full";
   if (failedRun(context) !== undefined) return "failed";
-  const pauses = status.pauseConditions ?? [];
-  if (status.controllerPause === true && pauses.length === 0) return "resumed";
-  const known = pauses.some(({ reason }) => reason === "InconclusiveAnalysisRun");
-  if (inconclusiveRun(context) !== undefined && !known) return "inconclusive";
+  const paused = (status.pauseConditions ?? []).length > 0;
+  if (status.controllerPause === true && !paused) return "resumed";
+  if (inconclusiveRun(context) !== undefined && !isInconclusive(context)) return "inconclusive";
   return stepIndexOf(context) >= spec.canary.steps.length ? "finishing" : "stepping";
 }
 

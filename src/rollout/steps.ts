@@ -24,9 +24,10 @@ export function moveStep(context: TrialContext): Move {
     if (context.spec.paused) return { status: context.status, effects: [] };
     return beginStep(context, step);
   }
+  if (isInconclusive(context)) return { status: context.status, effects: [] };
   const outcome = assessStep(context, step);
   if (outcome.done && !context.spec.paused) return endStep(context, []);
-  return { ...outcome.move, waiting: outcome.move.waiting };
+  return outcome.move;
 }
 
 /** The move that leaves the current step behind; `effects` say why, where that is not its own end. */
@@ -129,16 +130,15 @@ function assessWeight(context: TrialContext): Outcome {
 }
 
 function assessPause(context: TrialContext, step: CanaryStep): Outcome {
-  const move = withCheckpoint(context);
-  const pauses = context.status.pauseConditions ?? [];
-  const inconclusive = pauses.some(({ reason }) => reason === "InconclusiveAnalysisRun");
+  const move: Move = { status: context.status, effects: [] };
   const durationMs = pauseMs(step);
-  if (durationMs === undefined || inconclusive) return { done: false, move };
+  if (durationMs === undefined) return { done: false, move };
   if (!context.verified) return { done: false, move: { ...move, waiting: notServedText(context) } };
   const leftMs = durationMs - context.seen.stepServedMs;
   if (leftMs > 0) {
-    const wakeAtMs = context.nowMs + Math.min(leftMs, CHECKPOINT_MS);
-    return { done: false, move: { ...move, wakeAtMs } };
+    // At least one millisecond, for what is left can be less than the wall clock can tell.
+    const wakeAtMs = context.nowMs + Math.ceil(Math.min(leftMs, CHECKPOINT_MS));
+    return { done: false, move: { ...withCheckpoint(context), wakeAtMs } };
   }
   const waiting = verdictMissing(context);
   return { done: waiting === undefined, move: { ...move, waiting } };
@@ -165,12 +165,18 @@ function assessAnalysis(context: TrialContext): Outcome {
 
 /** Whether the time of a pause still runs: its phase is Paused; afterwards it waits for a verdict. */
 export function isPauseRunning(context: TrialContext): boolean {
+  if (isInconclusive(context)) return true;
   const pauses = context.status.pauseConditions ?? [];
-  if (pauses.some(({ reason }) => reason === "InconclusiveAnalysisRun")) return true;
   const step = context.spec.canary.steps[stepIndexOf(context)];
   if (step?.pause === undefined || pauses.length === 0) return false;
   const durationMs = pauseMs(step);
   return durationMs === undefined || context.seen.stepServedMs < durationMs;
+}
+
+/** Whether an inconclusive analysis holds the rollout, at whatever step, until a person decides. */
+export function isInconclusive(context: Pick<TrialContext, "status">): boolean {
+  const pauses = context.status.pauseConditions ?? [];
+  return pauses.some(({ reason }) => reason === "InconclusiveAnalysisRun");
 }
 
 /** Why the data plane does not serve what is wanted, for a person. */

@@ -11,13 +11,13 @@ import type { JsonObject } from "../../src/base/json.ts";
 import { parseDuration } from "../../src/base/duration.ts";
 import type { Resource } from "../../src/resource/resource.ts";
 import {
-  backend,
+  backendDraft,
   merged,
   NAMESPACE,
-  rollout,
+  rolloutDraft,
   ROLLOUT,
   RolloutWorld,
-  template,
+  templateDraft,
   type Traffic,
 } from "../support/rollout-world.ts";
 
@@ -97,10 +97,10 @@ class Recorder {
     const world = this.#world;
     if (entry.traffic !== undefined) world.traffic = entry.traffic;
     if (entry.routed !== undefined) world.routed = entry.routed;
-    if (entry.template !== undefined) await world.apply(template(entry.template.count));
-    if (entry.edit !== undefined) await world.apply(backend(entry.edit));
+    if (entry.template !== undefined) await world.apply(templateDraft(entry.template.count));
+    if (entry.edit !== undefined) await world.apply(backendDraft(entry.edit));
     if (entry.rollout !== undefined) await this.#applyRollout(entry.rollout);
-    if (entry.second !== undefined) await world.apply(rollout(entry.second, "second"));
+    if (entry.second !== undefined) await world.apply(rolloutDraft(entry.second, "second"));
     if (entry.patch !== undefined) await world.patchRollout(entry.patch);
     if (entry.delete !== undefined) await world.remove(entry.delete.kind, entry.delete.name);
     if (entry.killFor === undefined) return;
@@ -111,7 +111,7 @@ class Recorder {
   }
 
   async #applyRollout(spec: JsonObject): Promise<void> {
-    const draft = rollout(spec);
+    const draft = rolloutDraft(spec);
     const known = this.#world.store.get("Rollout", NAMESPACE, ROLLOUT);
     const next =
       known === undefined ? draft : merged(known as never, { spec: draft["spec"] as never });
@@ -124,7 +124,8 @@ class Recorder {
       if (this.#world.store.get("Rollout", NAMESPACE, name) === undefined) return;
       this.#tellOnce(name, this.#world.describe(name));
     } else if (resource.kind === "Event" && type !== "DELETED") {
-      this.#tell(`event ${String(resource["reason"])}: ${String(resource["message"])}`);
+      const { reason, message } = resource as unknown as Record<string, string>;
+      this.#tell(`event ${reason}: ${message}`);
     } else if (resource.kind === "Backend" && type === "MODIFIED") {
       this.#tell(`Backend is ${JSON.stringify(resource.spec)}`);
     } else if (type === "DELETED") {

@@ -140,7 +140,7 @@ export class RolloutWorld {
   }
 
   async edit(spec: JsonObject): Promise<void> {
-    await this.apply(backend(spec));
+    await this.apply(backendDraft(spec));
   }
 
   /** A merge patch, as kubectl and Argo's tools send it. */
@@ -246,7 +246,11 @@ export class RolloutWorld {
   #measureLater(epoch: number): void {
     this.clock.after(MEASURE_MS, () => {
       if (epoch !== this.#epoch) return;
-      void this.#measure().then(() => this.#measureLater(epoch));
+      this.#measure()
+        .catch((error: unknown) => {
+          if (epoch === this.#epoch) this.problems.push(String(error));
+        })
+        .finally(() => this.#measureLater(epoch));
     });
   }
 
@@ -254,7 +258,8 @@ export class RolloutWorld {
   async #measure(): Promise<void> {
     const changes = this.runs().flatMap((run): Change[] => {
       const status = this.#measured(run);
-      return status === undefined ? [] : [{ op: "status", resource: { ...run, status } }];
+      if (status === undefined) return [];
+      return [{ op: "status", resource: { ...run, status }, evenUnsaved: true }];
     });
     if (changes.length > 0) await this.store.commit(changes);
   }
@@ -262,7 +267,7 @@ export class RolloutWorld {
   #measured(run: Resource): JsonObject | undefined {
     const status = runStatusOf(run);
     if (isFinal(status.phase)) return undefined;
-    if (runSpecOf(run).terminate === true) return { ...(run.status ?? {}), phase: "Successful" };
+    if (runSpecOf(run).terminate === true) return { ...run.status, phase: "Successful" };
     const at = new Date(this.clock.now()).toISOString();
     const phase = PHASES[this.traffic];
     const metrics = runSpecOf(run).metrics;
@@ -273,10 +278,10 @@ export class RolloutWorld {
         return { name, phase: "Running", measurements, message: "waiting for 20 samples, has 0" };
       }
       const all = [...measurements, { phase, startedAt: at, finishedAt: at }].slice(-10);
-      const done = phase === "Successful" && count !== undefined && all.length >= Number(count);
+      const ended = phase === "Successful" && count !== undefined && all.length >= Number(count);
       return {
         name,
-        phase: phase === "Successful" && !done ? "Running" : phase,
+        phase: phase === "Successful" && !ended ? "Running" : phase,
         measurements: all,
       };
     });
@@ -296,7 +301,7 @@ const PHASES = {
   none: undefined,
 } as const;
 
-export function backend(spec: JsonObject): ResourceDraft {
+export function backendDraft(spec: JsonObject): ResourceDraft {
   return {
     apiVersion: "sluice.dev/v1alpha1",
     kind: "Backend",
@@ -305,7 +310,7 @@ export function backend(spec: JsonObject): ResourceDraft {
   };
 }
 
-export function rollout(spec: JsonObject, name = ROLLOUT): ResourceDraft {
+export function rolloutDraft(spec: JsonObject, name = ROLLOUT): ResourceDraft {
   return {
     apiVersion: "argoproj.io/v1alpha1",
     kind: "Rollout",
@@ -317,7 +322,7 @@ export function rollout(spec: JsonObject, name = ROLLOUT): ResourceDraft {
   };
 }
 
-export function template(count?: number): ResourceDraft {
+export function templateDraft(count?: number): ResourceDraft {
   return {
     apiVersion: "argoproj.io/v1alpha1",
     kind: "AnalysisTemplate",
