@@ -31,10 +31,7 @@ export function compile(input: CompileInput, previous?: Compiled): Compiled {
   compileHttpRoutes(context);
   compileModelRoutes(context);
   compileWorkloads(context);
-  const served = context.gateways
-    .flatMap((node) => node.listeners)
-    .filter((listener) => listener.problem === undefined);
-  layOutSockets(context.parts, served, context.matchesOf);
+  layOutSockets(context);
   for (const node of context.gateways) context.statuses.push(gatewayStatus(node, context));
   for (const backend of input.list("Backend")) {
     context.statuses.push(backendStatus(backend, context.splits.traces));

@@ -4,7 +4,8 @@
  * own, for the kernel hands those connections to the more specific socket alone.
  */
 import { addressCovers } from "./address.ts";
-import type { ListenerNode } from "./listeners.ts";
+import type { CompileInput } from "./compiled.ts";
+import type { GatewayNode, ListenerNode } from "./listeners.ts";
 import { compareHostnames } from "./hostname.ts";
 import { layOutTable } from "./pages.ts";
 import type { PlacedMatch } from "./pages.ts";
@@ -15,12 +16,19 @@ export function socketKey(address: string, port: number): PartKey {
   return `socket/${address}:${port}`;
 }
 
+export interface SocketContext {
+  readonly input: CompileInput;
+  readonly parts: PartSet;
+  readonly gateways: readonly GatewayNode[];
+  readonly matchesOf: ReadonlyMap<ListenerNode, readonly PlacedMatch[]>;
+}
+
 /** Adds the sockets, tables and pages of all served listeners. */
-export function layOutSockets(
-  parts: PartSet,
-  served: readonly ListenerNode[],
-  matchesOf: ReadonlyMap<ListenerNode, readonly PlacedMatch[]>,
-): void {
+export function layOutSockets(context: SocketContext): void {
+  const { parts, input, matchesOf } = context;
+  const served = context.gateways
+    .flatMap((node) => node.listeners)
+    .filter((listener) => listener.problem === undefined);
   const places = new Map<PartKey, { address: string; port: number }>();
   for (const { addresses, spec } of served) {
     for (const address of addresses) {
@@ -28,6 +36,8 @@ export function layOutSockets(
     }
   }
   for (const [key, { address, port }] of places) {
+    // Another program has it: workers, which share their sockets, must not join in on it.
+    if (input.unavailableSockets.has(key)) continue;
     const here = served
       .filter(({ spec, addresses }) => spec.port === port && covers(addresses, address))
       .toSorted((a, b) => compareHostnames(a.hostname, b.hostname));

@@ -18,7 +18,8 @@ export function mergeStatus(
   draft: StatusDraft,
   timestamp: string,
 ): JsonObject | undefined {
-  const before = resource.status ?? {};
+  const before = resource.status ?? NO_STATUS;
+  if (settled.get(draft) === before) return undefined;
   const at = { timestamp, generation: draft.generation };
   const status: Record<string, unknown> = { ...before };
   if (draft.conditions !== undefined) {
@@ -58,8 +59,18 @@ export function mergeStatus(
       })),
     );
   }
-  return jsonEqual(before, status) ? undefined : (status as JsonObject);
+  if (!jsonEqual(before, status)) return status as JsonObject;
+  settled.set(draft, before);
+  return undefined;
 }
+
+const NO_STATUS: JsonObject = {};
+
+/**
+ * Drafts that their resource's status already says. Draft and status are immutable, so that going
+ * through thousands of them after each compilation costs a look-up each.
+ */
+const settled = new WeakMap<StatusDraft, JsonObject>();
 
 interface Moment {
   readonly timestamp: string;

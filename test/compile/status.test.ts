@@ -100,6 +100,7 @@ test("a socket that no worker could open is said on its listener and its Gateway
   assert.deepEqual(problemsOf(compile(set)).map(formatProblem), [
     "Gateway default/edge (listener http): Programmed: PortUnavailable: Cannot listen on :::8080: EADDRINUSE",
   ]);
+  assert.equal(compile(set).parts.size, 0);
   const [, draft] = draftFor(set, "Gateway", "edge");
   assert.deepEqual(
     draft.conditions?.map(({ type, status, reason }) => [type, status, reason]),
