@@ -45,18 +45,18 @@ export function prometheusRequest(
   if (address === undefined) {
     return { ok: false, message: "prometheus address must be an http or https URL" };
   }
-  const headers: Record<string, string> = {};
+  const headers: Record<string, string> = { ...address.headers };
   for (const { key, value } of spec.headers ?? []) {
     if (!HEADER_NAME.test(key) || !HEADER_VALUE.test(value)) {
       return { ok: false, message: `prometheus header ${JSON.stringify(key)} cannot be sent` };
     }
-    headers[key] = value;
+    headers[key.toLowerCase()] = value;
   }
   const form = formOf(spec, nowMs);
   if (!form.ok) return form;
   const path = spec.rangeQuery === undefined ? "query" : "query_range";
   const value = {
-    url: `${address}/api/v1/${path}`,
+    url: `${address.url}/api/v1/${path}`,
     body: form.value.toString(),
     headers: { ...headers, "content-type": "application/x-www-form-urlencoded" },
     timeoutMs: (spec.timeout ?? TIMEOUT_DEFAULT_S) * 1000,
@@ -65,10 +65,18 @@ export function prometheusRequest(
   return { ok: true, value };
 }
 
-function addressOf(text: string): string | undefined {
+/** The address without credentials in it; these become the header that they stand for. */
+function addressOf(
+  text: string,
+): { readonly url: string; readonly headers: Record<string, string> } | undefined {
   const url = URL.parse(text);
   if (url === null || (url.protocol !== "http:" && url.protocol !== "https:")) return undefined;
-  return `${url.origin}${url.pathname.replace(/\/+$/, "")}`;
+  const headers: Record<string, string> = {};
+  if (url.username !== "" || url.password !== "") {
+    const credentials = decodeURIComponent(`${url.username}:${url.password}`);
+    headers["authorization"] = `Basic ${Buffer.from(credentials).toString("base64")}`;
+  }
+  return { url: `${url.origin}${url.pathname.replace(/\/+$/, "")}`, headers };
 }
 
 function formOf(spec: PrometheusMetric, nowMs: number): Resolved<URLSearchParams> {
