@@ -39,12 +39,15 @@ export interface DiskOptions {
   readonly pagesMax?: number | undefined;
 }
 
-/** How long to wait for another process that holds the database for a moment, such as a backup. */
-const BUSY_TIMEOUT_MS = 1000;
+/** How long to wait, when opening, for another process that holds the database for a moment. */
+const OPEN_TIMEOUT_MS = 1000;
+/** The same for a write: it holds up the whole thread, and a backup does not stand in its way. */
+const WRITE_TIMEOUT_MS = 50;
 /** The WAL is cut to this size when it begins anew. */
 const WAL_BYTES_MAX = 64 * 1024 * 1024;
 
 export class Disk {
+  readonly #path: string;
   readonly #database: DatabaseSync;
   readonly #insert: StatementSync;
   readonly #setRecord: StatementSync;
@@ -54,7 +57,7 @@ export class Disk {
   constructor(options: DiskOptions) {
     let database: DatabaseSync | undefined;
     try {
-      database = new DatabaseSync(options.path, { timeout: BUSY_TIMEOUT_MS });
+      database = new DatabaseSync(options.path, { timeout: OPEN_TIMEOUT_MS });
       prepare(database, options.pagesMax);
       this.#insert = database.prepare(
         `INSERT INTO revision (version, kind, namespace, name, deleted, body)
@@ -68,10 +71,11 @@ export class Disk {
       database?.close();
       throw unavailable(`Cannot open the store ${options.path}`, error);
     }
+    this.#path = options.path;
     this.#database = database;
   }
 
-  /** Calls back with every revision that is kept, oldest first. */
+  /** Calls back with every revision that is kept, oldest first. Throws StoreError Unavailable. */
   loadRevisions(add: (row: RevisionRow) => void): void {
     this.#load(() => {
       const query = this.#database.prepare("SELECT * FROM revision ORDER BY version");
@@ -152,7 +156,7 @@ export class Disk {
     try {
       work();
     } catch (error) {
-      throw unavailable("Cannot read the store", error);
+      throw unavailable(`Cannot read the store ${this.#path}`, error);
     }
   }
 }
@@ -163,6 +167,7 @@ function prepare(database: DatabaseSync, pagesMax: number | undefined): void {
   if (pagesMax !== undefined) database.exec(`PRAGMA max_page_count = ${pagesMax}`);
   checkIntegrity(database);
   migrate(database);
+  database.exec(`PRAGMA busy_timeout = ${WRITE_TIMEOUT_MS}`);
 }
 
 function unavailable(what: string, error: unknown): StoreError {

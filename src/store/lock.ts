@@ -8,6 +8,9 @@ import path from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { StoreError } from "./store.ts";
 
+/** A database that nobody refers to would be collected and closed, and the lock with it. */
+const held = new Set<DatabaseSync>();
+
 /** The store's database inside a data directory. */
 export function storePath(directory: string): string {
   return path.join(directory, "store.db");
@@ -32,7 +35,9 @@ export function lockDataDirectory(directory: string): () => void {
   } catch {
     // A full disk must not keep Sluice from starting: the file only tells others whom to look for.
   }
-  return () => database.close();
+  return () => {
+    if (held.delete(database)) database.close();
+  };
 }
 
 function lock(file: string, directory: string, owner: string): DatabaseSync {
@@ -40,6 +45,7 @@ function lock(file: string, directory: string, owner: string): DatabaseSync {
   try {
     database = new DatabaseSync(file, { timeout: 0 });
     database.exec("BEGIN EXCLUSIVE");
+    held.add(database);
     return database;
   } catch (error) {
     database?.close();

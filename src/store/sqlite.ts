@@ -38,6 +38,7 @@ export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
   return new SqliteStore(options);
 }
 
+type Records = Readonly<Record<RecordTable, ReadonlyMap<string, JsonValue>>>;
 type Results = readonly (Resource | undefined)[];
 
 interface Job {
@@ -64,7 +65,7 @@ export class SqliteStore implements Store {
   readonly #disk: Disk;
   readonly #table = new ResourceTable();
   readonly #history: History;
-  #records: Readonly<Record<RecordTable, ReadonlyMap<string, JsonValue>>>;
+  #records: Records = { outbox: new Map(), file: new Map() };
   readonly #unsaved = new Unsaved();
   #cancelRetry: Cancel | undefined;
   #queue: Job[] = [];
@@ -76,13 +77,14 @@ export class SqliteStore implements Store {
   constructor(options: SqliteStoreOptions) {
     this.#clock = options.clock;
     this.#disk = new Disk(options);
-    const floor = this.#disk.floor();
-    this.#history = new History(floor);
-    const records = { outbox: new Map<string, JsonValue>(), file: new Map<string, JsonValue>() };
-    this.#disk.loadRecords((table, key, value) => records[table].set(key, deepFreeze(value)));
-    this.#records = records;
-    this.#disk.loadRevisions((row) => this.#load(row, floor));
-    this.#prunedFloor = floor;
+    this.#prunedFloor = this.#disk.floor();
+    this.#history = new History(this.#prunedFloor);
+    try {
+      this.#loadAll();
+    } catch (error) {
+      this.#disk.close();
+      throw error;
+    }
     this.#history.trim();
     this.#prune(1);
   }
@@ -131,13 +133,20 @@ export class SqliteStore implements Store {
     this.#disk.close();
   }
 
-  #load(row: RevisionRow, floor: number): void {
+  #loadAll(): void {
+    const records = { outbox: new Map<string, JsonValue>(), file: new Map<string, JsonValue>() };
+    this.#disk.loadRecords((table, key, value) => records[table].set(key, deepFreeze(value)));
+    this.#records = records;
+    this.#disk.loadRevisions((row) => this.#load(row));
+  }
+
+  #load(row: RevisionRow): void {
     const key = { kind: row.kind, namespace: row.namespace, name: row.name };
     const previous = this.#table.get(row.kind, row.namespace, row.name);
     const resource = deepFreeze(parseBody(row));
     this.#table.put(key, row.deleted ? undefined : resource);
     this.resourceVersion = row.version;
-    if (row.version <= floor) return;
+    if (row.version <= this.#prunedFloor) return;
     const type = row.deleted ? "DELETED" : previous === undefined ? "ADDED" : "MODIFIED";
     const event: WatchEvent = { type, resource, previous };
     this.#history.add([{ version: row.version, event, size: row.body.length }]);
@@ -276,10 +285,7 @@ function rowsOf(layer: Overlay): Rows {
 }
 
 /** A map that has been handed out never changes, so each write of records makes a new one. */
-function withRecords(
-  tables: Readonly<Record<RecordTable, ReadonlyMap<string, JsonValue>>>,
-  writes: readonly RecordWrite[],
-): Readonly<Record<RecordTable, ReadonlyMap<string, JsonValue>>> {
+function withRecords(tables: Records, writes: readonly RecordWrite[]): Records {
   const next = { outbox: new Map(tables.outbox), file: new Map(tables.file) };
   for (const { table, key, value } of writes) {
     if (value === undefined) next[table].delete(key);

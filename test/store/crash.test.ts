@@ -10,6 +10,7 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
+import { Worker } from "node:worker_threads";
 import { seededRandom } from "../../src/base/random.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import type { SqliteStore } from "../../src/store/sqlite.ts";
@@ -17,6 +18,7 @@ import { StillClock, openStore, temporaryDirectory } from "./open-store.ts";
 
 const KILLS = process.env["SLUICE_LONG"] === undefined ? 10 : 200;
 const WRITES_PER_SECOND_MIN = 50;
+const WRITER = new URL("write-until-killed.ts", import.meta.url);
 
 interface Acknowledged {
   readonly count: number;
@@ -28,8 +30,9 @@ async function writeAndKill(
   file: string,
   writes: number,
 ): Promise<{ readonly acknowledged: ReadonlyMap<string, Acknowledged>; readonly rate: number }> {
-  const script = fileURLToPath(new URL("write-until-killed.ts", import.meta.url));
-  const child = spawn(process.execPath, [script, file], { stdio: ["ignore", "pipe", "inherit"] });
+  const child = spawn(process.execPath, [fileURLToPath(WRITER), file], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
   const acknowledged = new Map<string, Acknowledged>();
   let seen = 0;
   let beganAtMs = 0;
@@ -68,6 +71,30 @@ test(`${KILLS} × kill -9 while writing: every acknowledged version reads back`,
     }
     for (const [name, count] of store.records("file")) assert.equal(countOf(store, name), count);
     newest = store.resourceVersion;
+    store.close();
+  }
+});
+
+test("a thread ended while writing leaves a store that the next one opens at once", async (t) => {
+  const file = path.join(temporaryDirectory(t), "store.db");
+  for (let round = 0; round < 5; round++) {
+    const worker = new Worker(WRITER, { argv: [file] });
+    const acknowledged = new Map<string, number>();
+    let seen = 0;
+    await new Promise<void>((resolve) => {
+      worker.on("message", (line: string) => {
+        const [name = "", , version] = line.split(" ");
+        acknowledged.set(name, Number(version));
+        if (++seen === 50) resolve();
+      });
+    });
+    await worker.terminate();
+    const store = openSqliteStore({ path: file, clock: new StillClock() });
+    for (const [name, version] of acknowledged) {
+      const stored = store.get("ConfigMap", "shop", name);
+      assert.ok(Number(stored?.metadata.resourceVersion) >= version);
+    }
+    for (const [name, count] of store.records("file")) assert.equal(countOf(store, name), count);
     store.close();
   }
 });

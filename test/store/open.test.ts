@@ -76,8 +76,7 @@ test("a row that is no JSON is named", async (t) => {
   const database = new DatabaseSync(file);
   database.exec("UPDATE revision SET body = '{'");
   database.close();
-  const open = (): unknown => openSqliteStore({ path: file, clock: new StillClock() });
-  assert.throws(open, /ConfigMap\/shop\/a at version 1 is damaged/);
+  refusal(file, /ConfigMap\/shop\/a at version 1 is damaged/);
 });
 
 test("migrations run once, in order, each with its number", () => {
@@ -117,9 +116,10 @@ test("a data directory is closed to others and to a second process, until the fi
   const module = new URL("../../src/store/lock.ts", import.meta.url).href;
   const script = `import { lockDataDirectory } from ${JSON.stringify(module)};
     lockDataDirectory(${JSON.stringify(directory)});
+    globalThis.gc();
     process.stdout.write("locked");
     process.stdin.resume();`;
-  const command = ["--input-type=module-typescript", "-e", script];
+  const command = ["--expose-gc", "--input-type=module-typescript", "-e", script];
   const child = spawn(process.execPath, command, { stdio: ["pipe", "pipe", "inherit"] });
   t.after(() => child.kill("SIGKILL"));
   await once(child.stdout, "data");

@@ -1,9 +1,10 @@
 /**
  * Writes to the store at the path given, as fast as it acknowledges, and prints each acknowledged
  * write as "NAME COUNT VERSION". Each commit raises one resource's count together with a record of
- * the same name, so that a torn commit would show. Runs until it is killed.
+ * the same name, so that a torn commit would show. Runs until it is killed, as a process or a thread.
  */
 import { writeSync } from "node:fs";
+import { parentPort } from "node:worker_threads";
 import { systemClock } from "../../src/base/clock.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 
@@ -22,7 +23,9 @@ async function write(name: string): Promise<never> {
       { op, resource },
       { op: "record", table: "file", key: name, value: count },
     ]);
-    writeSync(1, `${name} ${count} ${written?.metadata.resourceVersion}\n`);
+    const line = `${name} ${count} ${written?.metadata.resourceVersion}`;
+    if (parentPort === null) writeSync(1, `${line}\n`);
+    else parentPort.postMessage(line);
   }
 }
 
