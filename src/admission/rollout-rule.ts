@@ -8,7 +8,9 @@ import type { Resource, ResourceDraft, ResourceKey } from "../resource/resource.
 import { keyOf } from "../resource/resource.ts";
 import {
   dataOf,
+  HASH_LABEL,
   isOwnedBy,
+  numberOf,
   recordRevision,
   revisionsOf,
   rolloutOf,
@@ -91,12 +93,18 @@ function reviewRevision(revision: ResourceDraft, view: AdmissionView): Review {
   const before = view.get("ControllerRevision", namespace, name);
   if (before === undefined) {
     if (!ownedByRollout(revision)) return NOTHING;
-  } else if (!ownedByRollout(before) || jsonEqual(dataOf(before), dataOf(revision))) {
+  } else if (!ownedByRollout(before) || jsonEqual(recordedIn(before), recordedIn(revision))) {
     return NOTHING;
   }
   throw new AdmissionError(
     `ControllerRevision "${name}" is recorded by its Rollout: edit the workload instead`,
   );
+}
+
+/** What makes a revision what it is; other labels and annotations are anybody's. */
+function recordedIn(revision: Resource | ResourceDraft): readonly unknown[] {
+  const { labels, ownerReferences } = revision.metadata;
+  return [dataOf(revision), numberOf(revision), labels?.[HASH_LABEL], ownerReferences];
 }
 
 function reviewDeletion(key: ResourceKey, view: AdmissionView): Review {
