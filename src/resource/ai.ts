@@ -16,7 +16,17 @@ import { checkParents, checkTimeouts, routeStatus } from "./http-route.ts";
 import { column, defineKind, type Typed } from "./kind.ts";
 import { targetsColumn } from "./policy-column.ts";
 import { parentReference, secretReference, SLUICE_GROUP } from "./reference.ts";
-import { across, choice, integer, object, port, quoted, type Refuse, words } from "./schema.ts";
+import {
+  across,
+  choice,
+  integer,
+  object,
+  port,
+  quoted,
+  type Refuse,
+  throughout,
+  words,
+} from "./schema.ts";
 
 /** The header that stands for the model which a request's body names. */
 export const MODEL_HEADER = "x-ai-eg-model";
@@ -248,7 +258,9 @@ export const AI_GATEWAY_ROUTE = defineKind({
   fields: {
     spec: modelRouteFields
       .superRefine(
-        across((spec: AIGatewayRouteSpec, refuse: Refuse) => checkParents(spec.parentRefs, refuse)),
+        ...throughout((spec: AIGatewayRouteSpec, refuse: Refuse) =>
+          checkParents(spec.parentRefs, refuse),
+        ),
       )
       .describe("Which models go to which providers."),
   },

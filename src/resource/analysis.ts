@@ -14,6 +14,7 @@ import {
   object,
   type Refuse,
   refuseDuplicates,
+  throughout,
   words,
 } from "./schema.ts";
 
@@ -285,7 +286,7 @@ export type ClusterAnalysisTemplate = Typed<
 
 const templateSpec = templateFields
   .superRefine(
-    across((spec: AnalysisTemplateSpec, refuse) => {
+    ...throughout((spec: AnalysisTemplateSpec, refuse) => {
       if ((spec.metrics ?? []).length === 0 && (spec.templates ?? []).length === 0) {
         refuse(["metrics"], "must have a metric, where there are no templates");
       }
@@ -413,7 +414,7 @@ export const ANALYSIS_RUN = defineKind({
   categories: ["sluice"],
   description: "One run of an analysis: measurements and their verdict.",
   fields: {
-    spec: runFields.superRefine(across(checkNames)).describe("What is measured."),
+    spec: runFields.superRefine(...throughout(checkNames)).describe("What is measured."),
   },
   status: runStatus,
   columns: [column("Status", "status.phase"), column("Message", "status.message", { priority: 1 })],

@@ -15,6 +15,7 @@ import {
   type Refuse,
   refuseDuplicates,
   text,
+  throughout,
   words,
 } from "./schema.ts";
 
@@ -154,7 +155,7 @@ export const BACKEND = defineKind({
   shortNames: ["be"],
   categories: ["sluice"],
   description: "Where a version of a service runs.",
-  fields: { spec: specFields.superRefine(across(checkSpec)).describe("Where it runs.") },
+  fields: { spec: specFields.superRefine(...throughout(checkSpec)).describe("Where it runs.") },
   status: conditionStatus,
   columns: [
     column("Version", "spec.version"),

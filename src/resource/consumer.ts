@@ -3,7 +3,7 @@ import { z } from "zod";
 import { conditionStatus } from "./condition.ts";
 import { column, defineKind, type Typed } from "./kind.ts";
 import { SLUICE_GROUP } from "./reference.ts";
-import { across, object, type Refuse, refuseDuplicates } from "./schema.ts";
+import { object, type Refuse, refuseDuplicates, throughout } from "./schema.ts";
 
 const apiKey = object(
   {
@@ -50,7 +50,7 @@ export const CONSUMER = defineKind({
   plural: "consumers",
   categories: ["sluice"],
   description: "A client of the gateway; its name is the client id.",
-  fields: { spec: specFields.superRefine(across(checkSpec)).describe("The client's keys.") },
+  fields: { spec: specFields.superRefine(...throughout(checkSpec)).describe("The client's keys.") },
   status: conditionStatus,
   columns: [column("Keys", "spec.apiKeys", { type: "integer" })],
 });

@@ -5,7 +5,7 @@
 import { z } from "zod";
 import { namespaceName } from "./format.ts";
 import { column, defineKind, type Typed } from "./kind.ts";
-import { across, type Refuse } from "./schema.ts";
+import { type Refuse, throughout } from "./schema.ts";
 
 const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 const DATA_KEY = /^[-._a-zA-Z0-9]+$/;
@@ -23,7 +23,7 @@ const base64 = z.string().refine((value) => BASE64.test(value.replaceAll(/[\r\n]
 });
 
 const namespaceSpec = z
-  .looseObject({ finalizers: z.array(z.string()).max(16).exactOptional() })
+  .looseObject({ finalizers: z.array(z.string()).max(16).exactOptional().describe("Kept.") })
   .exactOptional()
   .describe("Kept; changes nothing here.");
 
@@ -103,7 +103,7 @@ export function foldStringData(document: Record<string, unknown>): Record<string
 function dataMap(value: z.ZodString, description: string) {
   return z
     .record(z.string().max(253), value)
-    .superRefine(across(checkData))
+    .superRefine(...throughout(checkData))
     .nullable()
     .exactOptional()
     .describe(description);

@@ -25,6 +25,7 @@ import {
   refuseDuplicates,
   stringMap,
   text,
+  throughout,
   words,
 } from "./schema.ts";
 
@@ -205,7 +206,7 @@ function listenerEndpoint(item: Listener): string {
   return `${item.protocol} ${item.port} ${item.hostname ?? "(any host)"}`;
 }
 
-const gatewaySpec = specFields.superRefine(across(checkSpec)).describe("What to listen on.");
+const gatewaySpec = specFields.superRefine(...throughout(checkSpec)).describe("What to listen on.");
 
 const gatewayStatus = z
   .looseObject({

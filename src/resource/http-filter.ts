@@ -4,7 +4,16 @@
  */
 import { z } from "zod";
 import { headerName, headerValue, pathReplacement, preciseHostname } from "./format.ts";
-import { across, choice, object, port, quoted, type Refuse, refuseDuplicates } from "./schema.ts";
+import {
+  across,
+  choice,
+  object,
+  port,
+  quoted,
+  type Refuse,
+  refuseDuplicates,
+  throughout,
+} from "./schema.ts";
 
 /** Framing and connection headers belong to the gateway (RFC 9112 §6, RFC 9110 §7.6.1). */
 const OWNED_HEADERS: Readonly<Record<string, string>> = {
@@ -31,7 +40,7 @@ const headerFields = object({
 
 export type HeaderFilter = z.infer<typeof headerFields>;
 
-const headerFilter = headerFields.superRefine(across(checkHeaders));
+const headerFilter = headerFields.superRefine(...throughout(checkHeaders));
 
 function checkHeaders(filter: HeaderFilter, refuse: Refuse): void {
   const options = { field: "name", keyOfItem: nameOf, what: "the header" };

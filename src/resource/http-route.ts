@@ -16,7 +16,15 @@ import {
 import { checkFilters, httpFilter, prefixReplacementPath } from "./http-filter.ts";
 import { column, defineKind, type Typed } from "./kind.ts";
 import { backendReferenceFields, GATEWAY_GROUP, parentReference } from "./reference.ts";
-import { across, choice, object, type Refuse, refuseDuplicates, words } from "./schema.ts";
+import {
+  across,
+  choice,
+  object,
+  type Refuse,
+  refuseDuplicates,
+  throughout,
+  words,
+} from "./schema.ts";
 
 const MATCHES_MAX = 128;
 
@@ -63,7 +71,7 @@ const routeMatch = object({
     .exactOptional()
     .describe("The method; any where absent."),
 }).superRefine(
-  across((match: { headers?: NamedMatch[]; queryParams?: NamedMatch[] }, refuse) => {
+  ...throughout((match: { headers?: NamedMatch[]; queryParams?: NamedMatch[] }, refuse) => {
     refuseDuplicates(
       match.headers,
       {
@@ -191,7 +199,7 @@ function checkRule(value: HttpRule, refuse: Refuse): void {
   }
 }
 
-const rule = ruleFields.superRefine(across(checkRule));
+const rule = ruleFields.superRefine(...throughout(checkRule));
 
 const specFields = object(
   {
@@ -218,7 +226,7 @@ const specFields = object(
 export type HttpRouteSpec = z.infer<typeof specFields>;
 
 const httpRouteSpec = specFields
-  .superRefine(across(checkSpec))
+  .superRefine(...throughout(checkSpec))
   .describe("Which requests go where.");
 
 function checkSpec(spec: HttpRouteSpec, refuse: Refuse): void {

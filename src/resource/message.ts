@@ -24,12 +24,12 @@ export function explain(issue: z.core.$ZodRawIssue): string | undefined {
     case "invalid_type":
       return explainType(issue.expected, issue.input);
     case "too_big":
-      return explainSize(issue.origin, "at most", Number(issue.maximum), issue.input);
+      return explainSize(issue, issue.inclusive === false ? "less than" : "at most");
     case "too_small":
-      return explainSize(issue.origin, "at least", Number(issue.minimum), issue.input);
+      return explainSize(issue, issue.inclusive === false ? "more than" : "at least");
     case "invalid_value":
       if (issue.input === undefined) return "is required";
-      return `must be ${issue.values.map((value) => quoted(value)).join(" or ")}`;
+      return `must be ${issue.values.map(literalText).join(" or ")}`;
     case "invalid_key":
       return issue.issues[0]?.message ?? "is not a valid key";
     case "invalid_union":
@@ -45,6 +45,10 @@ export function explain(issue: z.core.$ZodRawIssue): string | undefined {
   }
 }
 
+function literalText(value: unknown): string {
+  return typeof value === "string" ? quoted(value) : String(value);
+}
+
 function explainType(expected: string, input: unknown): string {
   if (input === undefined) return "is required";
   const wanted = NAMES[expected] ?? expected;
@@ -56,7 +60,15 @@ function explainType(expected: string, input: unknown): string {
   return `must be ${wanted}, is ${found}${hint}`;
 }
 
-function explainSize(origin: string, relation: string, bound: number, input: unknown): string {
+interface SizeIssue {
+  readonly origin: string;
+  readonly maximum?: number | bigint;
+  readonly minimum?: number | bigint;
+  readonly input?: unknown;
+}
+
+function explainSize({ origin, maximum, minimum, input }: SizeIssue, relation: string): string {
+  const bound = Number(maximum ?? minimum);
   if (typeof input === "number") return `must be ${relation} ${bound}, is ${input}`;
   const size = typeof input === "string" || Array.isArray(input) ? input.length : undefined;
   if (bound === 1 && relation === "at least") return "must not be empty";

@@ -66,7 +66,9 @@ export interface MetadataOptions {
 export function metadataSchema(options: MetadataOptions) {
   const namespace = options.namespaced
     ? namespaceName().describe("The namespace; default where absent.")
-    : z.literal("", { error: "must be absent: the kind does not live in namespaces" });
+    : z
+        .literal("", { error: "must be absent: the kind does not live in namespaces" })
+        .describe("Absent: the kind does not live in namespaces.");
   return object(
     {
       name: (options.name ?? resourceName())

@@ -51,6 +51,9 @@ export const TEXT_LENGTH_MAX = 32 * 1024 * 1024;
 const ALIASES_MAX = 100;
 const ISSUES_MAX = 200;
 
+/** One slip in a document's syntax draws others after it. */
+const SYNTAX_ISSUES_MAX = 3;
+
 /** One document that is JSON already, such as the body of an API request. */
 export function parseResource(value: unknown, options: ParseOptions = {}): ParsedResource {
   const checked = checkDocument(value, options);
@@ -110,8 +113,8 @@ class Reader {
 
   #readDocument(document: Document.Parsed): void {
     if (document.errors.length > 0) {
-      for (const error of document.errors) {
-        this.#refuse("", error.message.trim(), error.pos[0]);
+      for (const error of document.errors.slice(0, SYNTAX_ISSUES_MAX)) {
+        this.#refuse("", syntaxMessage(error.message), error.pos[0]);
       }
       return;
     }
@@ -168,6 +171,12 @@ class Reader {
     const { line, col } = this.#lines.linePos(offset);
     return { ...this.#place, line: Math.max(line, 1), column: Math.max(col, 1) };
   }
+}
+
+/** The YAML library's words without the text it met, which may be a Secret's. */
+function syntaxMessage(message: string): string {
+  if (message.includes("call stack")) return "is nested too deeply";
+  return message.replace(/ in YAML stream: [\s\S]*$/, "").trim();
 }
 
 /** The items of a v1 List, the form in which kubectl prints several resources. */

@@ -17,6 +17,7 @@ import {
   quoted,
   type Refuse,
   refuseDuplicates,
+  throughout,
 } from "./schema.ts";
 
 const POD_FIELD =
@@ -47,7 +48,7 @@ const analysisFields = {
 const stepAnalysis = object(analysisFields, {
   unsupported: ["analysisRunMetadata"],
   refused: { startingStep: "is for strategy.canary.analysis alone, not for a step" },
-}).superRefine(across(checkArgs));
+}).superRefine(...throughout(checkArgs));
 
 const backgroundAnalysis = object(
   {
@@ -59,7 +60,7 @@ const backgroundAnalysis = object(
       ),
   },
   { unsupported: ["analysisRunMetadata"] },
-).superRefine(across(checkArgs));
+).superRefine(...throughout(checkArgs));
 
 function checkArgs(analysis: { args?: { readonly name: string }[] }, refuse: Refuse): void {
   refuseDuplicates(
@@ -73,7 +74,7 @@ export type RolloutAnalysis = z.infer<typeof backgroundAnalysis>;
 
 const pause = object({
   duration: z
-    .union([z.number().int().min(0), z.string().max(64)], {
+    .union([z.number().int(), z.string().max(64)], {
       error: 'must be seconds, or a duration such as "10m"',
     })
     .refine((value) => parseDurationOrSeconds(value) !== undefined, {
@@ -155,7 +156,7 @@ const specFields = object(
       {
         canary: canaryFields
           .superRefine(
-            across((canary: CanaryStrategy, refuse) => {
+            ...throughout((canary: CanaryStrategy, refuse) => {
               const start = canary.analysis?.startingStep ?? 0;
               const count = canary.steps?.length ?? 0;
               if (start > count) {

@@ -50,7 +50,9 @@ export function choice<const Values extends readonly string[]>(
       if (input === undefined) return `is required; valid: ${values.join(", ")}`;
       if (typeof input !== "string") return undefined;
       const listed = `valid: ${values.join(", ")}`;
-      if (unsupported.includes(input)) return `${input} ${NOT_SUPPORTED}; ${listed}`;
+      if (unsupported.includes(input)) {
+        return `${input === "" ? '""' : input} ${NOT_SUPPORTED}; ${listed}`;
+      }
       const near = nearest(input, values);
       const hint = near === undefined ? "" : ` did you mean "${near}"?`;
       return `${quoted(input)} is not a valid value;${hint} ${listed}`;
@@ -108,6 +110,24 @@ export function across<Value>(
       context.addIssue({ code: "custom", path: [...path], message, input: value });
     });
   };
+}
+
+/**
+ * As `across`, for rules between the entries of lists: they are said even where other things in the
+ * value are wrong, so that all of a document is said at once. The check may then meet values of a
+ * wrong form; what it stumbles over has been refused already.
+ */
+export function throughout<Value>(check: (value: Value, refuse: Refuse) => void) {
+  const refine = across(check);
+  const refineAnyway: typeof refine = (value, context) => {
+    const isWellFormed = context.issues.length === 0;
+    try {
+      refine(value, context);
+    } catch (error) {
+      if (isWellFormed) throw error;
+    }
+  };
+  return [refineAnyway, { when: () => true }] as const;
 }
 
 /** Refuses every item of a list whose `keyOfItem` was met before in it. */

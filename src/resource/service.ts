@@ -12,9 +12,9 @@ import {
   object,
   port,
   refuseDuplicates,
-  across,
   stringMap,
   text,
+  throughout,
   words,
 } from "./schema.ts";
 
@@ -106,7 +106,7 @@ export const SERVICE = defineKind({
   description: "A named set of endpoints, which EndpointSlices list.",
   fields: {
     spec: serviceSpec.superRefine(
-      across((spec: ServiceSpec, refuse) => {
+      ...throughout((spec: ServiceSpec, refuse) => {
         const ports = spec.ports ?? [];
         for (const [index, item] of ports.length > 1 ? ports.entries() : []) {
           if (item.name === undefined) {

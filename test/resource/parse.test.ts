@@ -1,0 +1,262 @@
+/** Texts → drafts and issues: YAML and JSON, places, limits, and what must never be thrown. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { array, assert as assertProperty, constantFrom, jsonValue, property } from "fast-check";
+import { formatIssue } from "../../src/resource/issue.ts";
+import { KINDS } from "../../src/resource/kinds.ts";
+import { parseDocuments, parseResource } from "../../src/resource/parse.ts";
+
+const BACKEND = "apiVersion: sluice.dev/v1alpha1\nkind: Backend\n";
+const SPEC = "spec: {endpoints: [{ip: {address: 10.0.0.1, port: 80}}]}\n";
+
+function issuesOf(text: string): string[] {
+  return parseDocuments(text, "a.yaml").issues.map(formatIssue);
+}
+
+const WRONG: readonly [name: string, text: string, issues: readonly RegExp[]][] = [
+  ["no YAML", "a: [1\nb: 2", [/^a\.yaml:2:\d+: /]],
+  ["a tab", "a:\n\tb: 1", [/^a\.yaml:2:1: Tabs are not allowed/]],
+  ["text", "hello", [/^a\.yaml:1:1: must be an object with apiVersion and kind$/]],
+  ["a list", "- a\n- b", [/^a\.yaml:1:1: must be an object/]],
+  ["no kind", "apiVersion: v1", [/^a\.yaml:1:1: kind: is required$/]],
+  ["kind null", "apiVersion: v1\nkind:\n", [/^a\.yaml:2:1: kind: must be the name of a kind$/]],
+  [
+    "unknown kind",
+    "apiVersion: sluice.dev/v1alpha1\nkind: Bakend",
+    [
+      /^a\.yaml:2:7: kind: "Bakend" is not a known kind; did you mean "Backend"\? supported kinds: /,
+    ],
+  ],
+  [
+    "kind to come",
+    "apiVersion: argoproj.io/v1alpha1\nkind: Workflow",
+    [/^a\.yaml:2:7: kind: Workflow is not supported by this version; supported kinds: Gateway, /],
+  ],
+  [
+    "wrong apiVersion",
+    "kind: HTTPRoute\napiVersion: v1",
+    [
+      /^a\.yaml:2:13: apiVersion: must be gateway\.networking\.k8s\.io\/v1 for kind HTTPRoute, is "v1"$/,
+    ],
+  ],
+  ["no metadata", `${BACKEND}${SPEC}`, [/^a\.yaml:1:1: metadata: is required$/]],
+  ["no name", `${BACKEND}metadata: {}\n${SPEC}`, [/^a\.yaml:3:1: metadata\.name: is required$/]],
+  [
+    "name not DNS",
+    `${BACKEND}metadata: {name: A_b}\n${SPEC}`,
+    [/^a\.yaml:3:18: metadata\.name: must be lower-case letters.*is "A_b"$/],
+  ],
+  [
+    "labels",
+    `${BACKEND}metadata: {name: a, labels: {"a b": c, d/e/f: g, h: "i j", k: 1}}\n${SPEC}`,
+    [/labels\.k: must be text, is a number; write it in quotes$/],
+  ],
+  [
+    "label keys",
+    `${BACKEND}metadata: {name: a, labels: {"a b": c, d/e/f: g, h: "i j"}}\n${SPEC}`,
+    [/labels\["a b"\]: a key is/, /labels\["d\/e\/f"\]: a key is/, /labels\.h: a label's value/],
+  ],
+  [
+    "duplicate key",
+    `${BACKEND}metadata: {name: a}\n${SPEC}kind: Backend\n`,
+    [/^a\.yaml:5:1: Map keys must be unique/],
+  ],
+  [
+    "unknown top field",
+    `${BACKEND}metadata: {name: a}\nspecs: {}\n${SPEC}`,
+    [/^a\.yaml:4:1: specs: is not a field; did you mean "spec"\?/],
+  ],
+  [
+    "the same resource twice",
+    `${BACKEND}metadata: {name: a}\n${SPEC}---\n${BACKEND}metadata: {name: a}\n${SPEC}`,
+    [/^a\.yaml:6:1: metadata\.name: repeats Backend\/default\/a, which stands in line 1 already$/],
+  ],
+  [
+    "all documents at once",
+    `${BACKEND}metadata: {name: a}\nspec: {}\n---\n${BACKEND}metadata: {name: b}\nspec: {endpoints: []}\n`,
+    [
+      /^a\.yaml:4:1: spec\.endpoints: is required$/,
+      /^a\.yaml:9:8: spec\.endpoints: must not be empty$/,
+    ],
+  ],
+  [
+    "not a number",
+    `${BACKEND}metadata: {name: a}\nspec: {endpoints: [{ip: {address: 10.0.0.1, port: .nan}}]}\n`,
+    [/^a\.yaml:4:51: spec\.endpoints\[0\]\.ip\.port: must be a finite number$/],
+  ],
+  ["unresolved alias", "a: *b", [/^a\.yaml:1:/]],
+  [
+    "item of a List",
+    `apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata: {name: a, extra: 1}\n`,
+    [
+      /^a\.yaml:4:3: items\[0\]\.spec: is required$/,
+      /^a\.yaml:6:23: items\[0\]\.metadata\.extra: is not/,
+    ],
+  ],
+];
+
+for (const [name, text, wanted] of WRONG) {
+  test(`refused with its place: ${name}`, () => {
+    const issues = issuesOf(text);
+    for (const [index, pattern] of wanted.entries()) assert.match(issues[index] ?? "", pattern);
+    assert.equal(issues.length, wanted.length, issues.join("\n"));
+    if (name !== "the same resource twice") {
+      assert.equal(parseDocuments(text).documents.length, 0);
+    }
+  });
+}
+
+test("texts without documents have neither documents nor issues", () => {
+  for (const text of ["", "\n", "# only a comment", "---\n---\n# a\n---\nnull\n", "\ufeff"]) {
+    assert.deepEqual(parseDocuments(text), { documents: [], issues: [] }, JSON.stringify(text));
+  }
+});
+
+test("JSON, anchors, merge keys, Lists and Windows line ends are read", () => {
+  const json = JSON.stringify(
+    { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "a" }, data: { b: "c" } },
+    null,
+    "\t",
+  );
+  const anchored =
+    `${BACKEND}metadata: {name: a}\nspec:\n  endpoints:\n` +
+    "  - ip: &ip {address: 10.0.0.1, port: 80}\n  - ip: {<<: *ip, port: 81}\n";
+  const list = `apiVersion: v1\nkind: List\nmetadata: {resourceVersion: ""}\nitems: [${JSON.stringify(JSON.parse(json))}]\n`;
+  for (const text of [json, anchored, list, anchored.replaceAll("\n", "\r\n")]) {
+    const { documents, issues } = parseDocuments(text);
+    assert.deepEqual(issues.map(formatIssue), []);
+    assert.equal(documents.length, 1);
+  }
+  const [document] = parseDocuments(anchored).documents;
+  assert.deepEqual(document?.draft["spec"], {
+    endpoints: [
+      { ip: { address: "10.0.0.1", port: 80 } },
+      { ip: { address: "10.0.0.1", port: 81 } },
+    ],
+  });
+});
+
+test("what a server writes is dropped, and what counts is hashed", () => {
+  const text = (extra: string): string =>
+    `${BACKEND}metadata: {name: a, uid: u, resourceVersion: "5", generation: 3, ` +
+    `creationTimestamp: null, managedFields: [{a: b}], labels: {}}\n${extra}${SPEC}status: {a: b}\n`;
+  const [document] = parseDocuments(text("")).documents;
+  assert.deepEqual(document?.draft.metadata, { name: "a", namespace: "default" });
+  assert.ok(!Object.hasOwn(document?.draft ?? {}, "status"));
+  const [commented] = parseDocuments(text("# a comment\n\n")).documents;
+  assert.equal(commented?.contentHash, document?.contentHash);
+  assert.notEqual(commented?.position.line, undefined);
+});
+
+test("an alias bomb, deep nesting and a huge text are refused, not suffered", () => {
+  const bomb = ["a0: &a0 [x,x,x,x,x,x,x,x,x,x]"];
+  for (let level = 1; level < 12; level++) {
+    const items = Array.from({ length: 10 }, () => `*a${level - 1}`).join(",");
+    bomb.push(`a${level}: &a${level} [${items}]`);
+  }
+  assert.match(issuesOf(bomb.join("\n"))[0] ?? "", /[Aa]lias/);
+  assert.match(issuesOf("[".repeat(100_000))[0] ?? "", /is nested too deeply/);
+  const deep = `${BACKEND}metadata: {name: a}\nspec: ${"{a: ".repeat(80)}1${"}".repeat(80)}\n`;
+  assert.match(issuesOf(deep)[0] ?? "", /is nested deeper than 64 levels/);
+  assert.match(issuesOf(" ".repeat(33 * 1024 * 1024))[0] ?? "", /is larger than 32 MiB/);
+});
+
+test("no message holds a Secret's value", () => {
+  const text =
+    "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n" +
+    "data: {a: hunter2hunter2!, 'hunter2 key': aGk=, n: 4711}\nstringData: {b: [hunter2], c: 4711}\n";
+  const issues = issuesOf(text);
+  assert.ok(issues.length >= 4, issues.join("\n"));
+  for (const issue of issues) assert.doesNotMatch(issue, /hunter2hunter2|\[hunter2|4711/);
+});
+
+test("a Secret's stringData is folded into data", () => {
+  const parsed = parseResource({
+    apiVersion: "v1",
+    kind: "Secret",
+    metadata: { name: "a" },
+    data: { a: "eA==", b: "eA==" },
+    stringData: { b: "ü", c: "" },
+  });
+  assert.ok(parsed.ok);
+  assert.deepEqual(parsed.draft["data"], { a: "eA==", b: "w7w=", c: "" });
+  assert.ok(!Object.hasOwn(parsed.draft, "stringData"));
+  assert.equal(parsed.draft["type"], "Opaque");
+});
+
+test("options of the API: namespace, version, status, generated names", () => {
+  const value = {
+    apiVersion: "argoproj.io/v1alpha1",
+    kind: "Rollout",
+    metadata: { generateName: "a-", uid: "u", resourceVersion: "7" },
+    spec: {
+      workloadRef: { apiVersion: "sluice.dev/v1alpha1", kind: "Backend", name: "a" },
+      strategy: { canary: {} },
+    },
+    status: { abort: true, custom: 1 },
+  };
+  const parsed = parseResource(value, {
+    namespace: "shop",
+    status: "keep",
+    keepVersion: true,
+    generateName: (prefix) => `${prefix}x`,
+  });
+  assert.ok(parsed.ok);
+  assert.deepEqual(parsed.draft.metadata, {
+    name: "a-x",
+    namespace: "shop",
+    uid: "u",
+    resourceVersion: "7",
+  });
+  assert.deepEqual(parsed.draft["status"], { abort: true, custom: 1 });
+  const plain = parseResource(value);
+  assert.ok(!plain.ok);
+  assert.match(plain.issues[0]?.message ?? "", /names are generated/);
+});
+
+test("a key that would reach a prototype is refused", () => {
+  const value: unknown = JSON.parse(
+    '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{"__proto__":"x"}}',
+  );
+  const parsed = parseResource(value);
+  assert.ok(!parsed.ok);
+  assert.equal(parsed.issues[0]?.path, "data.__proto__");
+});
+
+test("property: no text and no JSON value makes the parser throw", () => {
+  const tokens = constantFrom(
+    ...Array.from("{}[],:-&*!|>#%@`\"'?\n\t ab1"),
+    "---\n",
+    "kind: ",
+    "<<: ",
+    "metadata:",
+    "  ",
+    "!!binary ",
+    "&a ",
+    "*a ",
+    "apiVersion: v1\n",
+  );
+  assertProperty(
+    property(array(tokens, { maxLength: 60 }), (parts) => {
+      const { issues } = parseDocuments(parts.join(""));
+      for (const issue of issues) assert.ok(issue.message !== "");
+    }),
+    { numRuns: 1500 },
+  );
+  const kinds = KINDS.map(({ group, version, kind }) => ({
+    apiVersion: group === "" ? version : `${group}/${version}`,
+    kind,
+  }));
+  assertProperty(
+    property(
+      constantFrom(...kinds),
+      jsonValue({ maxDepth: 5 }),
+      jsonValue({ maxDepth: 5 }),
+      (head, spec, other) => {
+        const parsed = parseResource({ ...head, metadata: { name: "a" }, spec, data: other });
+        if (!parsed.ok) assert.notEqual(parsed.issues.length, 0);
+      },
+    ),
+    { numRuns: 1500 },
+  );
+});
