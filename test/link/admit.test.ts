@@ -18,10 +18,10 @@ import {
 
 interface Door {
   /** What is answered: "client CLIENT" or "STATUS HEADERS". */
-  ask(draft: RequestDraft, clientAddress?: string): string;
+  readonly ask: (draft: RequestDraft, clientAddress?: string) => string;
   /** Moves the clock by hand. */
-  pass(ms: number): void;
-  counted(field: number): number;
+  readonly pass: (ms: number) => void;
+  readonly counted: (field: number) => number;
 }
 
 function door(

@@ -1,7 +1,7 @@
 /** Matching: Gateway API's rules by example, and against a naive matcher on generated routes. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import type { MatchEntry, Part, ValueMatch } from "../../src/compile/program.ts";
 import { matchRule } from "../../src/proxy/match.ts";
 import type { RequestFields } from "../../src/proxy/request-fields.ts";
