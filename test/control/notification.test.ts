@@ -18,8 +18,9 @@ import { Agent } from "undici";
 import { announcements } from "../../src/control/notification/announcement.ts";
 import { CONFIG_NAME, SECRET_NAME } from "../../src/control/notification/configuration.ts";
 import { POST_TIMEOUT_MS } from "../../src/control/notification/post.ts";
+import { createProblemFinder } from "../../src/control/notification/problems.ts";
 import { ATTEMPTS_MAX, createNotifications } from "../../src/control/notification/reconcile.ts";
-import type { ResourceDraft } from "../../src/resource/resource.ts";
+import type { Resource, ResourceDraft } from "../../src/resource/resource.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import type { SqliteStore } from "../../src/store/sqlite.ts";
 import { StoreError } from "../../src/store/store.ts";
@@ -292,6 +293,31 @@ test("what cannot be honoured is told before there is anything to deliver, once"
     store.list("Event").map((event) => event["count"]),
     [1, 1, 1, 1],
   );
+});
+
+test("problems are found anew when annotations or configuration change, and only then", () => {
+  const resources = new Map<string, Resource>();
+  const annotations = { [`${PREFIX}.on-rollout-paused.chat`]: "" };
+  const metadata = { uid: "u", resourceVersion: "1", generation: 1, creationTimestamp: "" };
+  const find = createProblemFinder({
+    get: (kind, namespace, name) => resources.get(`${kind}/${namespace}/${name}`),
+  });
+  const withStatus = (phase: string): Resource => {
+    const draft = rollout({});
+    return {
+      ...draft,
+      metadata: { ...metadata, ...draft.metadata, annotations },
+      status: { phase },
+    };
+  };
+  const first = find(withStatus("a"));
+  assert.equal(first.length, 1);
+  assert.equal(find(withStatus("b")), first);
+  const change = configure({ "service.webhook.chat": "url: http://127.0.0.1" });
+  assert.ok(change.op === "create");
+  const config = { ...change.resource, metadata: { ...metadata, ...change.resource.metadata } };
+  resources.set(`ConfigMap/shop/${CONFIG_NAME}`, config);
+  assert.deepEqual(find(withStatus("c")), []);
 });
 
 test("configuration that comes later is enough", async (t) => {

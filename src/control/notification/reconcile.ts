@@ -19,7 +19,7 @@ import { findWebhook } from "./configuration.ts";
 import { Outbox } from "./outbox.ts";
 import type { Entry, Verdict } from "./outbox.ts";
 import { post } from "./post.ts";
-import { subscriptionsOf } from "./subscription.ts";
+import { createProblemFinder } from "./problems.ts";
 
 export interface NotificationOptions {
   readonly store: Store;
@@ -49,6 +49,7 @@ const COMPONENT = "notifications-controller";
 /** A controller that tells webhooks what the outbox holds. */
 export function createNotifications(options: NotificationOptions): NotificationReconciler {
   const outbox = new Outbox(options);
+  const problemsOf = createProblemFinder(options.store);
   let told: ReadonlyMap<string, readonly string[]> = new Map();
   return {
     name: "notifications",
@@ -56,7 +57,7 @@ export function createNotifications(options: NotificationOptions): NotificationR
       return { pending: options.store.records("outbox").size, dead: outbox.deadCount };
     },
     reconcile: async (signal) => {
-      told = await tellProblems(told, options);
+      told = await tellProblems(told, problemsOf, options);
       return deliverDue(outbox, options, signal);
     },
   };
@@ -158,13 +159,14 @@ function placeOf({ rollout }: Announcement): { readonly namespace: string; reado
 /** Each problem is told once, and again when it has changed or Sluice has started anew. */
 async function tellProblems(
   told: ReadonlyMap<string, readonly string[]>,
+  problemsOf: (rollout: Resource) => readonly string[],
   options: NotificationOptions,
 ): Promise<ReadonlyMap<string, readonly string[]>> {
   const { store } = options;
   const found = new Map<string, readonly string[]>();
   const changes: Change[] = [];
   for (const rollout of store.list("Rollout")) {
-    const problems = problemsOf(rollout, store);
+    const problems = problemsOf(rollout);
     if (problems.length === 0) continue;
     const { uid } = rollout.metadata;
     found.set(uid, problems);
@@ -181,15 +183,6 @@ async function tellProblems(
     // What could not be told now is told by the next round; deliveries must not wait for it.
     return told;
   }
-}
-
-function problemsOf(rollout: Resource, store: Store): readonly string[] {
-  const { subscriptions, problems } = subscriptionsOf(rollout);
-  const services = subscriptions.map((subscription) => {
-    const found = findWebhook(store, rollout.metadata.namespace, subscription);
-    return found.ok ? undefined : found.problem;
-  });
-  return [...new Set([...problems, ...services.filter((text) => text !== undefined)])];
 }
 
 function warning(
