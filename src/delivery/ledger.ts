@@ -50,9 +50,9 @@ export class Ledger {
   readonly #rowsOfRule = new Map<PartKey, readonly MetricRow[]>();
   readonly #rulesOfSplit = new Map<PartKey, Set<PartKey>>();
   readonly #splits = new Map<PartKey, SplitPart>();
-  /** Weights of an arm, by split. */
-  readonly #weights = new Map<string, Map<PartKey, number>>();
-  /** Arms without weight, and the first generation in which they have none. */
+  /** Whether an arm is wanted open, by the splits that have it. */
+  readonly #wanted = new Map<string, Map<PartKey, boolean>>();
+  /** Arms that nobody wants open, and the first generation without one that does. */
   readonly #closing = new Map<string, number>();
   readonly #closedByController = new Set<string>();
 
@@ -117,17 +117,22 @@ export class Ledger {
 
   /** A controller closes an arm ahead of any generation, or lets its weight decide again. */
   setGate(armId: string, open: boolean): void {
-    if (!open) {
-      this.#closedByController.add(armId);
-      this.#gates.set(armId, false);
+    if (open) {
+      this.#closedByController.delete(armId);
+      if (this.#isWanted(armId)) this.#gates.set(armId, true);
       return;
     }
-    this.#closedByController.delete(armId);
-    if (this.#hasWeight(armId)) this.#gates.set(armId, true);
+    if (this.#wanted.has(armId)) this.#closedByController.add(armId);
+    // An arm of long ago has no gate any more, and must not get one for being closed.
+    if (this.#armUses.has(armId)) this.#gates.set(armId, false);
   }
 
-  #hasWeight(armId: string): boolean {
-    return [...(this.#weights.get(armId)?.values() ?? [])].some((weight) => weight > 0);
+  /**
+   * An arm with weight; and a stable one without, which takes over at once when the canary that has
+   * all the weight is closed.
+   */
+  #isWanted(armId: string): boolean {
+    return [...(this.#wanted.get(armId)?.values() ?? [])].includes(true);
   }
 
   #replaceSplit(
@@ -140,25 +145,25 @@ export class Ledger {
     for (const arm of after?.arms ?? []) this.#useArm(arm.id, 1, generation);
     for (const arm of before?.arms ?? []) {
       this.#useArm(arm.id, -1, generation);
-      this.#weights.get(arm.id)?.delete(key);
+      this.#wanted.get(arm.id)?.delete(key);
     }
     for (const arm of after?.arms ?? []) {
-      const weights = this.#weights.get(arm.id) ?? new Map<PartKey, number>();
-      this.#weights.set(arm.id, weights.set(key, arm.weightBp));
+      const wanted = this.#wanted.get(arm.id) ?? new Map<PartKey, boolean>();
+      this.#wanted.set(arm.id, wanted.set(key, arm.weightBp > 0 || arm.role === "stable"));
     }
     const touched = new Set([...(before?.arms ?? []), ...(after?.arms ?? [])].map((arm) => arm.id));
     for (const armId of touched) this.#workGate(armId, generation);
   }
 
   #workGate(armId: string, generation: number): void {
-    if (this.#hasWeight(armId)) {
+    if (this.#isWanted(armId)) {
       this.#closing.delete(armId);
       if (!this.#closedByController.has(armId)) this.#gates.set(armId, true);
       return;
     }
     if (!this.#closing.has(armId)) this.#closing.set(armId, generation);
-    if (this.#weights.get(armId)?.size === 0) {
-      this.#weights.delete(armId);
+    if (this.#wanted.get(armId)?.size === 0) {
+      this.#wanted.delete(armId);
       this.#closedByController.delete(armId);
     }
   }

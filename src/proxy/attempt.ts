@@ -8,7 +8,7 @@
 import type { ResponseHead } from "../http1/response-head.ts";
 import { LAST_CHUNK } from "../http1/chunked.ts";
 import { FIELD, OUTCOMES } from "../shared/metrics.ts";
-import { armRow, chooseArm, otherArm } from "./choose.ts";
+import { armRow, openArm, otherArm } from "./choose.ts";
 import { errorRow, outcomeOf, type ErrorCode } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { chooseEndpoint, type Endpoint } from "./pool.ts";
@@ -108,8 +108,7 @@ function dispatch(x: Exchange, upstream: Upstream): void {
 
 /** The arm's gate closed before anything was sent: another arm takes the request. */
 function redirectArm(x: Exchange): void {
-  const { split } = x.choice;
-  const arm = split === null ? null : chooseArm(split, 0, x.plane.gates);
+  const arm = openArm(x.choice, x.plane.gates);
   if (arm === null || arm === x.arm) respondError(x, "no_arm");
   else startAttempt(x, arm);
 }

@@ -45,8 +45,6 @@ export class Receiver {
   #pieces = "";
   #waiting: Staged | undefined;
   #running: Promise<void> | undefined;
-  #appliedSockets = "";
-  #socketFailures: readonly PartFailure[] = [];
 
   constructor(options: ReceiverOptions) {
     this.#options = options;
@@ -137,8 +135,8 @@ export class Receiver {
       const port = this.#port;
       const { linker } = this.#options;
       const snapshot = linker.commit(await this.#prepare(batch));
-      await this.#applySockets(snapshot);
-      const failures = [...linker.failures, ...this.#socketFailures];
+      // Also where no socket changed: one that could not be opened is tried again.
+      const failures = [...linker.failures, ...(await this.#options.apply(snapshot))];
       // A new control thread has not sent this generation; it learns of it by `have`.
       if (port !== undefined && port === this.#port) {
         post(port, { type: "ack", generation: batch.generation, failures });
@@ -163,14 +161,6 @@ export class Receiver {
       } while (clock.monotonic() < untilMs);
       await new Promise<void>((resolve) => setImmediate(resolve));
     }
-  }
-
-  /** Sockets are looked at when their set changed, and as long as one could not be opened. */
-  async #applySockets(snapshot: Snapshot): Promise<void> {
-    const sockets = [...snapshot.sockets.keys()].toSorted().join("\n");
-    if (sockets === this.#appliedSockets && this.#socketFailures.length === 0) return;
-    this.#socketFailures = await this.#options.apply(snapshot);
-    this.#appliedSockets = sockets;
   }
 }
 

@@ -256,6 +256,11 @@ test("a gate opens before its arm gets weight and closes before anybody hears th
   assert.equal(slots.gates.get(CANARY), false, "and no generation undoes it");
   delivery.setGate(CANARY, true);
   assert.equal(slots.gates.get(CANARY), true);
+
+  await step(10_000);
+  assert.equal(slots.gates.get("Backend/default/b@1"), true, "stable takes over when it must");
+  delivery.setGate("Backend/default/b@0", false);
+  assert.ok(!slots.gates.has("Backend/default/b@0"), "an arm of long ago gets no gate");
   delivery.close();
 });
 
