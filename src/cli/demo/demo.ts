@@ -91,6 +91,9 @@ async function play(options: DemoOptions, dataDirectory: string): Promise<number
     if (ended !== "story") return ended;
     if (options.once) process.kill(process.pid, "SIGTERM");
     return await stopped;
+  } catch (error) {
+    await running.stop();
+    throw error;
   } finally {
     await close();
   }
