@@ -6,10 +6,9 @@
 import path from "node:path";
 import type { Writer } from "../admission/writer.ts";
 import type { Clock } from "../base/clock.ts";
-import { sha256 } from "../base/hash.ts";
 import { jsonEqual } from "../base/json.ts";
 import type { Issue } from "../resource/issue.ts";
-import { parseDocuments, type ParsedText } from "../resource/parse.ts";
+import { type ParsedText, TextParser } from "../resource/parse.ts";
 import { keyOf, keyText } from "../resource/resource.ts";
 import { type Store, StoreError } from "../store/store.ts";
 import { type FileRecords, readRecords, recordChange } from "./ownership.ts";
@@ -49,7 +48,7 @@ export function createFileSource(options: FileSourceOptions): FileSource {
 
 class Source implements FileSource {
   readonly #options: FileSourceOptions;
-  readonly #parsed = new Map<string, { readonly hash: string; readonly parsed: ParsedText }>();
+  readonly #parsers = new Map<string, TextParser>();
   /** Scans run one after the other. */
   #last: Promise<unknown> = Promise.resolve();
   #issues: readonly Issue[] = [];
@@ -88,6 +87,8 @@ class Source implements FileSource {
     const listing = await listFiles(this.#options.paths);
     const issues: Issue[] = [...listing.issues];
     const states: FileState[] = [];
+    const present = new Set(listing.files.map(({ file }) => file));
+    for (const file of this.#parsers.keys()) if (!present.has(file)) this.#parsers.delete(file);
     for (const { file } of listing.files) {
       const parsed = await this.#parse(file);
       issues.push(...parsed.issues);
@@ -126,12 +127,9 @@ class Source implements FileSource {
   async #parse(file: string): Promise<ParsedText> {
     const read = await readText(file);
     if (!read.ok) return { documents: [], issues: [read.issue] };
-    const hash = sha256(read.text);
-    const before = this.#parsed.get(file);
-    if (before?.hash === hash) return before.parsed;
-    const parsed = parseDocuments(read.text, displayPath(file));
-    this.#parsed.set(file, { hash, parsed });
-    return parsed;
+    const parser = this.#parsers.get(file) ?? new TextParser();
+    this.#parsers.set(file, parser);
+    return parser.parse(read.text, displayPath(file));
   }
 
   /** Files with records that were not listed: gone, or out of sight. */

@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { contentHash } from "../base/hash.ts";
-import type { JsonObject } from "../base/json.ts";
+import { isJsonObject, type JsonObject } from "../base/json.ts";
 import { apiVersionOf, type KindDefinition } from "./kind.ts";
 import { KINDS } from "./kinds.ts";
 
@@ -168,6 +168,12 @@ function schemaOf(definition: KindDefinition, target: "draft-7" | "openapi-3.0")
 function tidy(schema: Record<string, unknown>): void {
   if (schema["minimum"] === Number.MIN_SAFE_INTEGER) delete schema["minimum"];
   if (schema["maximum"] === Number.MAX_SAFE_INTEGER) delete schema["maximum"];
+  const items = schema["items"];
+  // What the list is for says more than what its items are; explain would print both.
+  if (schema["description"] !== undefined && isJsonObject(items)) {
+    const { description: _description, ...rest } = items;
+    schema["items"] = rest;
+  }
   if (!Array.isArray(schema["anyOf"])) return;
   const options = schema["anyOf"] as readonly Readonly<Record<string, unknown>>[];
   const types = options.map((item) => item["type"]);

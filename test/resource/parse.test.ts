@@ -4,7 +4,7 @@ import { test } from "node:test";
 import { array, assert as assertProperty, constantFrom, jsonValue, property } from "fast-check";
 import { formatIssue } from "../../src/resource/issue.ts";
 import { KINDS } from "../../src/resource/kinds.ts";
-import { parseDocuments, parseResource } from "../../src/resource/parse.ts";
+import { parseDocuments, parseResource, TextParser } from "../../src/resource/parse.ts";
 
 const BACKEND = "apiVersion: sluice.dev/v1alpha1\nkind: Backend\n";
 const SPEC = "spec: {endpoints: [{ip: {address: 10.0.0.1, port: 80}}]}\n";
@@ -134,6 +134,24 @@ test("JSON, anchors, merge keys, Lists and Windows line ends are read", () => {
       { ip: { address: "10.0.0.1", port: 81 } },
     ],
   });
+});
+
+test("a text is read alike whole, in stretches and after an edit", () => {
+  const document = (name: string, note: string): string =>
+    `${BACKEND}metadata: {name: ${name}, annotations: {note: ${JSON.stringify(note)}}}\n${SPEC}`;
+  const first =
+    document("a", "-") + "---\n" + document("b", "-") + "--- # c\n" + document("c", "x");
+  const edited = first.replace("name: a", "name: d").replace("{endpoints", "{wrong: 1, endpoints");
+  const parser = new TextParser();
+  for (const text of [first, edited, `# moved\n\n${first}`, first.replaceAll("\n", "\r\n")]) {
+    const whole = parseDocuments(`${text}\n...\n`, "a.yaml");
+    assert.deepEqual(parser.parse(text, "a.yaml"), whole);
+    assert.deepEqual(parseDocuments(text, "a.yaml"), whole);
+  }
+  assert.deepEqual(
+    parser.parse(first).documents.map(({ position }) => position.line),
+    [1, 6, 11],
+  );
 });
 
 test("what a server writes is dropped, and what counts is hashed", () => {
