@@ -4,17 +4,15 @@
  */
 import { jsonEqual } from "../base/json.ts";
 import { keyText } from "../resource/resource.ts";
-import { createAttach } from "./attach.ts";
 import { backendStatus } from "./backend-status.ts";
 import type { CompileInput, Compiled, StatusDraft } from "./compiled.ts";
 import type { CompileContext } from "./context.ts";
+import { readFrame } from "./frame.ts";
+import type { Frame } from "./frame.ts";
 import { gatewayStatus } from "./gateway-status.ts";
-import { readGrants } from "./grants.ts";
-import { readGateways } from "./listeners.ts";
 import { compileModelRoutes } from "./models.ts";
 import { PartSet } from "./part-set.ts";
-import { readPolicies } from "./policies.ts";
-import { readCredentials } from "./providers.ts";
+import type { PartKey } from "./program.ts";
 import { ResourceIndex } from "./reader.ts";
 import { compileHttpRoutes } from "./routes.ts";
 import { layOutSockets } from "./sockets.ts";
@@ -26,8 +24,29 @@ import { compileWorkloads } from "./workloads.ts";
  * as before.
  */
 export function compile(input: CompileInput, previous?: Compiled): Compiled {
+  return assemble(input, { frame: readFrame(input, previous?.parts), previous, dirty: undefined });
+}
+
+/** As `compile`, where only HTTPRoutes and the splits in `dirty` can have changed. */
+export function compileRoutes(
+  input: CompileInput,
+  previous: Compiled,
+  dirty: ReadonlySet<PartKey>,
+): Compiled {
+  return assemble(input, { frame: previous.memo.frame, previous, dirty });
+}
+
+interface AssembleOptions {
+  readonly frame: Frame;
+  readonly previous: Compiled | undefined;
+  /** Splits to compile anew; undefined for all. */
+  readonly dirty: ReadonlySet<PartKey> | undefined;
+}
+
+function assemble(input: CompileInput, options: AssembleOptions): Compiled {
+  const { frame, previous } = options;
   const credentials = new Map<string, string>();
-  const context = createContext(input, credentials, previous);
+  const context = createContext(input, credentials, options);
   compileHttpRoutes(context);
   compileModelRoutes(context);
   compileWorkloads(context);
@@ -36,55 +55,61 @@ export function compile(input: CompileInput, previous?: Compiled): Compiled {
   for (const backend of input.list("Backend")) {
     context.statuses.push(backendStatus(backend, context.splits.traces));
   }
+  const { routes, pages } = context;
   return {
     parts: context.parts.parts,
     statuses: reuseStatuses(context.statuses, previous),
     credentials,
     routesOf: new Map(
-      [...context.routesOf].map(([key, routes]) => [key, [...routes].toSorted()] as const),
+      [...context.routesOf].map(([key, labels]) => [key, [...labels].toSorted()] as const),
     ),
     splits: context.splits.traces,
+    memo: { frame, routes, pages },
   };
 }
 
 function createContext(
   input: CompileInput,
   credentials: Map<string, string>,
-  previous: Compiled | undefined,
+  { frame, previous, dirty }: AssembleOptions,
 ): CompileContext {
   const parts = new PartSet(previous?.parts);
-  const mayRefer = readGrants(input);
-  const { credentialOf, statuses } = readCredentials(input, mayRefer);
-  const gateways = readGateways(input);
-  const drafts = [...statuses];
-  const splits = new SplitPass({
+  for (const part of frame.frameParts) parts.keep(part);
+  const deps = {
     index: new ResourceIndex(input),
     parts,
-    mayRefer,
-    credentialOf,
-    useCredential: (ref, value) => credentials.set(ref, value),
-  });
+    mayRefer: frame.mayRefer,
+    credentialOf: frame.credentialOf,
+    useCredential: (ref: string, value: string) => credentials.set(ref, value),
+  };
+  const keeps = previous !== undefined && dirty !== undefined;
   return {
+    ...frame,
     input,
     parts,
-    gateways,
-    attach: createAttach(input, gateways),
-    mayRefer,
-    splits,
-    policies: readPolicies({ input, parts, mayRefer, statuses: drafts }),
-    statuses: drafts,
+    splits: keeps ? new SplitPass(deps, { previous, dirty }) : new SplitPass(deps),
+    statuses: [...frame.frameStatuses],
     matchesOf: new Map(),
     attachedTo: new Map(),
     routesOf: new Map(),
+    routes: new Map(),
+    pages: new Map(),
+    before: previous?.memo,
   };
 }
 
+/** Drafts that say what they said before are the same objects, so that nobody looks at them again. */
 function reuseStatuses(
   drafts: readonly StatusDraft[],
   previous: Compiled | undefined,
 ): readonly StatusDraft[] {
   if (previous === undefined) return drafts;
-  const before = new Map(previous.statuses.map((draft) => [keyText(draft.key), draft]));
+  const before = new Map<string, StatusDraft>();
+  const same = new Set(drafts);
+  for (const draft of previous.statuses) {
+    if (!same.has(draft)) before.set(keyText(draft.key), draft);
+  }
+  if (before.size === 0 && drafts.length === previous.statuses.length) return previous.statuses;
   return drafts.map((draft) => {
     const known = before.get(keyText(draft.key));
     return known !== undefined && jsonEqual(known, draft) ? known : draft;

@@ -3,6 +3,7 @@
  * depends on the time of day, and nothing that is secret stands anywhere but in `credentials`.
  */
 import type { ConditionDraft, Resource, ResourceKey } from "../resource/resource.ts";
+import type { CompileMemo } from "./memo.ts";
 import type { PartKey, Program } from "./program.ts";
 
 /** The resources as they are now, and what the data plane could not do. A Store fits. */
@@ -21,8 +22,9 @@ export interface Compiled {
   readonly credentials: ReadonlyMap<string, string>;
   /** Labels ("NAMESPACE/NAME") of the routes that send requests through a split, by its key. */
   readonly routesOf: ReadonlyMap<PartKey, readonly string[]>;
-  /** For the next compilation: what each split was made of. */
+  /** For the next compilation: what each split was made of, and what else need not be done again. */
   readonly splits: ReadonlyMap<PartKey, SplitTrace>;
+  readonly memo: CompileMemo;
 }
 
 /** Where a split comes from and which resources it was read from. */

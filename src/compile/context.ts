@@ -1,27 +1,26 @@
 /** What the passes of one compilation share: what earlier passes found, and where to put the rest. */
-import type { Attach } from "./attach.ts";
 import type { CompileInput, StatusDraft } from "./compiled.ts";
-import type { MayRefer } from "./grants.ts";
-import type { GatewayNode, ListenerNode } from "./listeners.ts";
+import type { Frame } from "./frame.ts";
+import type { ListenerNode } from "./listeners.ts";
+import type { CompileMemo, PageTrace, RouteTrace } from "./memo.ts";
 import type { PlacedMatch } from "./pages.ts";
 import type { PartSet } from "./part-set.ts";
-import type { Policies } from "./policies.ts";
 import type { PartKey } from "./program.ts";
 import type { SplitPass } from "./splits.ts";
 
-export interface CompileContext {
+export interface CompileContext extends Frame {
   readonly input: CompileInput;
   readonly parts: PartSet;
-  readonly gateways: readonly GatewayNode[];
-  readonly attach: Attach;
-  readonly mayRefer: MayRefer;
   readonly splits: SplitPass;
-  readonly policies: Policies;
   readonly statuses: StatusDraft[];
   /** Filled by the passes over routes. */
   readonly matchesOf: Map<ListenerNode, PlacedMatch[]>;
   readonly attachedTo: Map<ListenerNode, Set<string>>;
   readonly routesOf: Map<PartKey, Set<string>>;
+  readonly routes: Map<string, RouteTrace>;
+  readonly pages: Map<PartKey, PageTrace>;
+  /** What the compilation before remembers, in whatever frame. */
+  readonly before: CompileMemo | undefined;
 }
 
 /** The set or list at `key` of a map of them, made where it is missing. */

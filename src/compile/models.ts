@@ -13,8 +13,10 @@ import type { BackendProblem } from "./compiled.ts";
 import { entryAt } from "./context.ts";
 import type { CompileContext } from "./context.ts";
 import type { ListenerNode } from "./listeners.ts";
+import type { SplitReference } from "./memo.ts";
+import { hashPath } from "./pages.ts";
 import type { ModelRoutePart, PartKey, ValueMatch } from "./program.ts";
-import { resolvedRefs, resolveReference } from "./references.ts";
+import { noteReferences, resolvedRefs, resolveReference } from "./references.ts";
 import { readTimeout } from "./routes.ts";
 import { listOf } from "./stored.ts";
 
@@ -41,14 +43,16 @@ function compileModelRoute(context: CompileContext, route: AIGatewayRoute, owner
   const unsupported = rules.flatMap((rule) => (rule.matches ?? []).flatMap(unsupportedMatch));
   const attachments = found.map((one) => claim(one, { route, owners, unsupported }));
   const problems: BackendProblem[] = [];
+  const splits: SplitReference[] = [];
   const part: ModelRoutePart = {
     type: "models",
     key: `models/${fullName(route)}`,
     route: fullName(route),
-    rules: rules.map((rule) => readRule(context, { route, rule, problems })),
+    rules: rules.map((rule) => readRule(context, { route, rule, problems, references: splits })),
     modelsListed: [...new Set(rules.flatMap(exactModels))],
     bodyBytesMax: BODY_BYTES_MAX,
   };
+  noteReferences(context, key, splits);
   const added = new Set<string>();
   for (const place of attachments.flatMap((one) => one.places)) {
     placeRoute(context, { route, part, place, added });
@@ -112,7 +116,7 @@ function placeRoute(context: CompileContext, { route, part, place, added }: Plac
   for (const hostname of place.hostnames) {
     for (const [order, value] of LLM_PATHS.entries()) {
       const entry = { path: { type: "Exact" as const, value }, rule: key };
-      list.push({ hostname, entry, route, order });
+      list.push({ hostname, entry, route, order, pathHash: hashPath(value) });
     }
   }
 }
@@ -121,14 +125,16 @@ interface RuleInput {
   readonly route: AIGatewayRoute;
   readonly rule: ModelRule;
   readonly problems: BackendProblem[];
+  readonly references: SplitReference[];
 }
 
 function readRule(context: CompileContext, input: RuleInput): ModelRuleEntry {
-  const { route, rule, problems } = input;
+  const { route, rule, problems, references } = input;
   const referring = {
     group: "sluice.dev",
     key: keyOf(route),
     kinds: { AIServiceBackend: "sluice.dev" },
+    references,
   };
   const backends = rule.backendRefs.map((ref) => {
     const result = resolveReference(context, referring, ref);

@@ -6,12 +6,13 @@
  * Precedence is that of Gateway API's `HTTPRouteRule.matches`; regular expressions, which it leaves
  * open, rank by length like prefixes.
  */
-import { hash64 } from "../base/hash.ts";
+import { hash64Into } from "../base/hash.ts";
 import { compareAge } from "./age.ts";
 import type { Named } from "./age.ts";
 import { compareHostnames } from "./hostname.ts";
+import type { PageTrace } from "./memo.ts";
 import type { PartSet } from "./part-set.ts";
-import type { Hostname, MatchEntry, PartKey, TablePart } from "./program.ts";
+import type { Hostname, MatchEntry, PagePart, PartKey, TablePart } from "./program.ts";
 
 /** One match of one rule on one host of a listener, with what its rank depends on. */
 export interface PlacedMatch {
@@ -20,6 +21,8 @@ export interface PlacedMatch {
   readonly route: Named;
   /** Positions of the rule in the route and of the match in the rule. */
   readonly order: number;
+  /** Decides on the page, see `hashPath`. */
+  readonly pathHash: number;
 }
 
 /** On average; a page must stay below 64 KB even if some paths draw more. */
@@ -27,9 +30,16 @@ const ENTRIES_PER_PAGE = 32;
 /** Characters of JSON beyond which a page is split although that parts the matches of a path. */
 const PAGE_CHARACTERS_MAX = 48 * 1024;
 
+export interface PageContext {
+  readonly parts: PartSet;
+  /** Pages as they are laid out now, and as they were. */
+  readonly pages: Map<PartKey, PageTrace>;
+  readonly before: { readonly pages: ReadonlyMap<PartKey, PageTrace> } | undefined;
+}
+
 /** Adds the pages of one table and returns the table. `place` is "ADDRESS:PORT/HOSTNAME". */
 export function layOutTable(
-  parts: PartSet,
+  context: PageContext,
   place: string,
   matches: readonly PlacedMatch[],
 ): TablePart {
@@ -37,25 +47,24 @@ export function layOutTable(
   const hostnames = [...byHost.keys()].toSorted(compareHostnames);
   const hosts = hostnames.map((hostname) => ({
     hostname,
-    pages: layOutHost(parts, `page/${place}/${hostname}`, byHost.get(hostname) ?? []),
+    pages: layOutHost(context, `page/${place}/${hostname}`, byHost.get(hostname) ?? []),
   }));
   return { type: "table", key: `table/${place}`, hosts };
 }
 
 function layOutHost(
-  parts: PartSet,
+  context: PageContext,
   prefix: string,
   matches: readonly PlacedMatch[],
 ): readonly PartKey[] {
-  const sorted = matches.toSorted(comparePrecedence).map((match) => match.entry);
-  const regular = sorted.filter((entry) => entry.path.type === "RegularExpression");
-  const plain = sorted.filter((entry) => entry.path.type !== "RegularExpression");
+  const regular = matches.filter(({ entry }) => entry.path.type === "RegularExpression");
+  const plain = matches.filter(({ entry }) => entry.path.type !== "RegularExpression");
   const count = pageCount(plain.length);
-  const groups = Map.groupBy(plain, (entry) => pageOf(entry, count));
+  const groups = Map.groupBy(plain, (match) => match.pathHash % count);
   const keys = [...groups.keys()].toSorted((a, b) => a - b);
   return [
-    ...keys.flatMap((key) => addPages(parts, `${prefix}/${key}of${count}`, groups.get(key) ?? [])),
-    ...addPages(parts, `${prefix}/regex`, regular),
+    ...keys.flatMap((key) => layOutPages(context, `${prefix}/${key}of${count}`, groups.get(key))),
+    ...layOutPages(context, `${prefix}/regex`, regular),
   ];
 }
 
@@ -64,19 +73,33 @@ function pageCount(entries: number): number {
   return 2 ** Math.max(0, Math.ceil(Math.log2(entries / ENTRIES_PER_PAGE)));
 }
 
-function pageOf(entry: MatchEntry, count: number): number {
-  if (count === 1) return 0;
-  return Number(BigInt.asUintN(32, hash64(entry.path.value))) % count;
+const scratch = new Int32Array(2);
+
+/** The `pathHash` of a match. */
+export function hashPath(path: string): number {
+  hash64Into(scratch, path, 0);
+  return (scratch[0] as number) >>> 0;
 }
 
-function addPages(
-  parts: PartSet,
+function layOutPages(
+  context: PageContext,
   key: PartKey,
-  entries: readonly MatchEntry[],
+  matches: readonly PlacedMatch[] = [],
 ): readonly PartKey[] {
+  const before = context.before?.pages.get(key);
+  const same =
+    before?.matches.length === matches.length &&
+    before.matches.every((match, index) => match === matches[index]);
+  const parts = same ? before.parts : cutPages(key, matches).map((part) => context.parts.add(part));
+  if (same) for (const part of parts) context.parts.keep(part);
+  context.pages.set(key, { matches, parts });
+  return parts.map((part) => part.key);
+}
+
+function cutPages(key: PartKey, matches: readonly PlacedMatch[]): readonly PagePart[] {
   const chunks: MatchEntry[][] = [];
   let characters = PAGE_CHARACTERS_MAX;
-  for (const entry of entries) {
+  for (const { entry } of matches.toSorted(comparePrecedence)) {
     const size = JSON.stringify(entry).length;
     if (characters + size > PAGE_CHARACTERS_MAX) {
       chunks.push([]);
@@ -85,10 +108,9 @@ function addPages(
     chunks.at(-1)?.push(entry);
     characters += size;
   }
-  return chunks.map((chunk, index) => {
+  return chunks.map((entries, index) => {
     const pageKey = index === 0 ? key : `${key}+${index}`;
-    parts.add({ type: "page", key: pageKey, entries: chunk });
-    return pageKey;
+    return { type: "page", key: pageKey, entries };
   });
 }
 

@@ -14,8 +14,17 @@ export class PartSet {
     this.parts = parts;
   }
 
-  add(part: Part): void {
+  /** Adds a part and returns the object that stands for it. */
+  add<P extends Part>(part: P): P {
     const before = this.#previous?.get(part.key);
-    this.parts.set(part.key, before !== undefined && jsonEqual(before, part) ? before : part);
+    const same = before !== undefined && jsonEqual(before, part);
+    const added = same ? (before as P) : part;
+    this.parts.set(part.key, added);
+    return added;
+  }
+
+  /** Adds a part that is known to be the object of the compilation before, or to be new. */
+  keep(part: Part): void {
+    this.parts.set(part.key, part);
   }
 }

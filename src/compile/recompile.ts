@@ -1,20 +1,20 @@
 /**
  * Compiling after a change. What only moves weights or endpoints — a Rollout's step, a revision, an
- * edited Backend, an EndpointSlice — compiles the splits that read it and nothing else; what nothing
- * was compiled from, such as a status, compiles nothing; everything else compiles all.
+ * edited Backend, an EndpointSlice — compiles the splits that read it and nothing else; an HTTPRoute
+ * compiles itself and its pages; what nothing was compiled from, such as a status, compiles nothing;
+ * everything else compiles all.
  *
  * The result always equals that of `compile`; a test holds the two against one another.
  */
 import { jsonEqual } from "../base/json.ts";
 import type { Resource } from "../resource/resource.ts";
+import { keyOf, keyText } from "../resource/resource.ts";
 import { workloadKeyOf } from "../rollout/revision.ts";
 import { backendStatus } from "./backend-status.ts";
-import { compile } from "./compile.ts";
+import { compile, compileRoutes } from "./compile.ts";
 import type { CompileInput, Compiled, ResourceChange, SplitTrace } from "./compiled.ts";
-import { readGrants } from "./grants.ts";
 import { PartSet } from "./part-set.ts";
 import type { Part, PartKey } from "./program.ts";
-import { readCredentials } from "./providers.ts";
 import { ResourceIndex, tagsOf } from "./reader.ts";
 import { SplitPass } from "./splits.ts";
 
@@ -29,18 +29,23 @@ export function recompile(
 ): Compiled {
   const tags = new Set<string>();
   let edited = false;
+  let routes = false;
   for (const change of changes) {
-    const reach = reachOf(change);
+    const reach = reachOf(change, previous);
     if (reach === "all") return compile(input, previous);
     if (reach === "nothing") continue;
-    for (const tag of reach) tags.add(tag);
+    if (reach === "routes") routes = true;
+    else for (const tag of reach) tags.add(tag);
     edited ||= change.resource.kind === "Backend";
+    // A Backend that comes or goes has a status, or had one.
+    routes ||= change.resource.kind === "Backend" && change.type !== "MODIFIED";
   }
   const dirty = [...previous.splits].filter(([, trace]) =>
     trace.reads.some((tag) => tags.has(tag)),
   );
-  if (dirty.length === 0 && !edited) return previous;
-  return patch(previous, input, { dirty, edited }) ?? compile(input, previous);
+  if (dirty.length === 0 && !edited && !routes) return previous;
+  const patched = routes ? undefined : patch(previous, input, { dirty, edited });
+  return patched ?? compileRoutes(input, previous, new Set(dirty.map(([key]) => key)));
 }
 
 /** Kinds from which only splits are made, apart from what is said of a Backend's status. */
@@ -54,32 +59,35 @@ const SPLIT_KINDS: ReadonlySet<string> = new Set([
   "Service",
 ]);
 
-/** Kinds that listeners, routes and policies are made from. */
+/** Kinds that listeners, LLM routes and policies are made from. */
 const OTHER_KINDS: ReadonlySet<string> = new Set([
   "AIGatewayRoute",
   "BackendSecurityPolicy",
   "BackendTrafficPolicy",
   "Consumer",
   "Gateway",
-  "HTTPRoute",
   "Namespace",
   "ReferenceGrant",
   "Secret",
   "SecurityPolicy",
 ]);
 
-type Reach = "all" | "nothing" | readonly string[];
+type Reach = "all" | "routes" | "nothing" | readonly string[];
 
-function reachOf({ resource, previous, type }: ResourceChange): Reach {
+function reachOf({ resource, previous, type }: ResourceChange, before: Compiled): Reach {
   const { kind } = resource;
-  if (!SPLIT_KINDS.has(kind) && !OTHER_KINDS.has(kind)) return "nothing";
+  const known = kind === "HTTPRoute" || SPLIT_KINDS.has(kind) || OTHER_KINDS.has(kind);
+  if (!known) return "nothing";
   // A Rollout's status is what its weights follow from; no other status is compiled.
   const same = previous !== undefined && type === "MODIFIED" && sameSource(previous, resource);
   if (same && kind !== "Rollout") return "nothing";
   if (OTHER_KINDS.has(kind)) return "all";
+  if (kind === "HTTPRoute") {
+    return before.memo.frame.routesTargeted.has(keyText(keyOf(resource))) ? "all" : "routes";
+  }
+  // A BackendSecurityPolicy says whether its target is there.
+  if (kind === "AIServiceBackend" && type !== "MODIFIED") return "all";
   if (kind === "Rollout" && !sameWorkload(previous, resource, type)) return "all";
-  // A Backend that comes or goes has a status, or had one.
-  if (kind === "Backend" && type !== "MODIFIED") return "all";
   return [...tagsOf(resource), ...(previous === undefined ? [] : tagsOf(previous))];
 }
 
@@ -121,12 +129,12 @@ function patch(
 ): Compiled | undefined {
   const added = new Map<PartKey, Part>();
   const values = new Map<string, string>();
-  const mayRefer = readGrants(input);
+  const { mayRefer, credentialOf } = previous.memo.frame;
   const pass = new SplitPass({
     index: new ResourceIndex(input),
     parts: new PartSet(previous.parts, added),
     mayRefer,
-    credentialOf: readCredentials(input, mayRefer).credentialOf,
+    credentialOf,
     useCredential: (ref, value) => values.set(ref, value),
   });
   for (const [, before] of dirty) {

@@ -7,6 +7,7 @@ import type { ConditionDraft, ResourceKey } from "../resource/resource.ts";
 import type { BackendProblem, BackendTarget } from "./compiled.ts";
 import type { CompileContext } from "./context.ts";
 import { entryAt } from "./context.ts";
+import type { SplitReference } from "./memo.ts";
 import type { PartKey } from "./program.ts";
 
 export interface BackendReference {
@@ -23,6 +24,8 @@ export interface Referring {
   readonly key: ResourceKey;
   /** Kinds that it may refer to, with their groups. */
   readonly kinds: Readonly<Partial<Record<BackendTarget["kind"], string>>>;
+  /** Splits that were found are added here. */
+  readonly references: SplitReference[];
 }
 
 /** The split that a reference names, if it is served, and what is wrong with it, if anything is. */
@@ -47,11 +50,23 @@ export function resolveReference(
   }
   const port = kind === "Service" && reference.port !== undefined ? { port: reference.port } : {};
   const { key, trace } = context.splits.resolve({ kind, namespace, name, ...port });
+  const { served, target } = trace;
+  route.references.push({ key, target, served, problem: trace.problem });
   const problem = trace.problem === undefined ? {} : { problem: trace.problem };
-  if (!trace.served) return problem;
-  const label = `${route.key.namespace}/${route.key.name}`;
-  entryAt(context.routesOf, key, () => new Set()).add(label);
+  if (!served) return problem;
   return { split: key, ...problem };
+}
+
+/** Notes that a route sends requests through the splits that it refers to. */
+export function noteReferences(
+  context: CompileContext,
+  route: ResourceKey,
+  references: readonly SplitReference[],
+): void {
+  const label = `${route.namespace}/${route.name}`;
+  for (const { key, served } of references) {
+    if (served) entryAt(context.routesOf, key, () => new Set()).add(label);
+  }
 }
 
 /** "Service", or "sluice.dev/Backend". */

@@ -4,7 +4,9 @@
  */
 import { parseDuration } from "../base/duration.ts";
 import type { HTTPRoute, HttpBackendRef, HttpMatch, HttpRule } from "../resource/http-route.ts";
-import { keyOf } from "../resource/resource.ts";
+import { jsonEqual } from "../base/json.ts";
+import { keyOf, keyText } from "../resource/resource.ts";
+import type { ResourceKey } from "../resource/resource.ts";
 import { fullName } from "./age.ts";
 import type { Attachment } from "./attach.ts";
 import type { BackendProblem } from "./compiled.ts";
@@ -12,8 +14,11 @@ import { entryAt } from "./context.ts";
 import type { CompileContext } from "./context.ts";
 import { readFilters } from "./filters.ts";
 import type { ListenerNode } from "./listeners.ts";
+import type { RouteTrace, SplitReference } from "./memo.ts";
+import { hashPath } from "./pages.ts";
+import type { PlacedMatch } from "./pages.ts";
 import type { Filters, MatchEntry, PartKey, RulePart, WeightedBackend } from "./program.ts";
-import { resolvedRefs, resolveReference } from "./references.ts";
+import { noteReferences, resolvedRefs, resolveReference } from "./references.ts";
 import type { Referring } from "./references.ts";
 import { listOf } from "./stored.ts";
 
@@ -21,31 +26,77 @@ const ROUTE_KINDS: Referring["kinds"] = { Service: "", Backend: "sluice.dev" };
 const DEFAULT_MATCH: HttpMatch = { path: { type: "PathPrefix", value: "/" } };
 
 export function compileHttpRoutes(context: CompileContext): void {
-  for (const route of listOf(context.input, "HTTPRoute")) compileHttpRoute(context, route);
+  const { before } = context;
+  // What a route came to holds only within the frame that it was compiled in.
+  const known = before?.frame.attach === context.attach ? before.routes : undefined;
+  for (const route of listOf(context.input, "HTTPRoute")) {
+    const key = keyOf(route);
+    const text = keyText(key);
+    const trace = known?.get(text);
+    if (trace !== undefined && holds(context, route, trace)) {
+      for (const part of trace.parts) context.parts.keep(part);
+      placeRoute(context, key, trace);
+    } else {
+      const fresh = compileHttpRoute(context, route);
+      for (const part of fresh.parts) context.parts.add(part);
+      placeRoute(context, key, fresh);
+    }
+  }
 }
 
-function compileHttpRoute(context: CompileContext, route: HTTPRoute): void {
+/** Whether a route and all that it refers to are as they were. */
+function holds(context: CompileContext, route: HTTPRoute, trace: RouteTrace): boolean {
+  const { uid, generation } = route.metadata;
+  if (trace.uid !== uid || trace.generation !== generation) return false;
+  return trace.references.every(({ target, served, problem }) => {
+    const now = context.splits.resolve(target).trace;
+    return now.served === served && jsonEqual(now.problem, problem);
+  });
+}
+
+/** Puts what a route came to in its place. */
+function placeRoute(context: CompileContext, key: ResourceKey, trace: RouteTrace): void {
+  const text = keyText(key);
+  context.routes.set(text, trace);
+  context.statuses.push(trace.status);
+  noteReferences(context, key, trace.references);
+  for (const [listener, matches] of trace.matches) {
+    entryAt(context.attachedTo, listener, () => new Set()).add(text);
+    const list = entryAt(context.matchesOf, listener, () => []);
+    for (const match of matches) list.push(match);
+  }
+}
+
+function compileHttpRoute(context: CompileContext, route: HTTPRoute): RouteTrace {
   const key = keyOf(route);
   const attachments = context.attach({
     key,
     hostnames: route.spec.hostnames ?? [],
     parentRefs: route.spec.parentRefs ?? [],
   });
-  const problems: BackendProblem[] = [];
+  const input = { context, route, attachments };
+  const found = { problems: [], references: [], parts: [], matches: new Map() };
+  for (const { listener } of attachments.flatMap((one) => one.places)) {
+    entryAt(found.matches, listener, () => []);
+  }
   for (const [index, rule] of (route.spec.rules ?? []).entries()) {
-    compileRule({ context, route, rule, index, attachments, problems });
+    compileRule({ ...input, ...found, rule, index });
   }
-  for (const { places } of attachments) {
-    for (const { listener } of places) {
-      entryAt(context.attachedTo, listener, () => new Set()).add(`HTTPRoute/${fullName(route)}`);
-    }
-  }
-  const references = resolvedRefs(problems);
+  const references = resolvedRefs(found.problems);
   const parents = attachments.map(({ parentRef, accepted }) => ({
     parentRef,
     conditions: [accepted, references],
   }));
-  context.statuses.push({ key, generation: route.metadata.generation, parents });
+  const { uid, generation } = route.metadata;
+  const { parts, matches } = found;
+  return {
+    uid,
+    generation,
+    parts,
+    matches,
+    references: found.references,
+    status: { key, generation, parents },
+  };
 }
 
 interface RuleInput {
@@ -54,12 +105,15 @@ interface RuleInput {
   readonly rule: HttpRule;
   readonly index: number;
   readonly attachments: readonly Attachment[];
-  /** Problems are added here. */
+  /** What is found is added to these. */
   readonly problems: BackendProblem[];
+  readonly references: SplitReference[];
+  readonly parts: RulePart[];
+  readonly matches: Map<ListenerNode, PlacedMatch[]>;
 }
 
 function compileRule(input: RuleInput): void {
-  const { context, route, rule, index, attachments } = input;
+  const { route, rule, index, attachments } = input;
   const matches = (rule.matches ?? []).length === 0 ? [DEFAULT_MATCH] : rule.matches;
   const base = readRule(input, matches);
   const placed = new Set<string>();
@@ -67,13 +121,14 @@ function compileRule(input: RuleInput): void {
   for (const { listener, hostnames } of attachments.flatMap((one) => one.places)) {
     const key = ruleOn(input, { base, listener, variants });
     const entries = matches.map((match) => readMatch(match, key));
-    const list = entryAt(context.matchesOf, listener, () => []);
+    const list = entryAt(input.matches, listener, () => []);
     for (const hostname of hostnames) {
       const place = `${fullName(listener.gateway)}/${listener.spec.name}/${hostname}`;
       if (placed.has(place)) continue;
       placed.add(place);
       for (const [position, entry] of entries.entries()) {
-        list.push({ hostname, entry, route, order: index * 1000 + position });
+        const pathHash = hashPath(entry.path.value);
+        list.push({ hostname, entry, route, order: index * 1000 + position, pathHash });
       }
     }
   }
@@ -95,7 +150,7 @@ function ruleOn(input: RuleInput, { base, listener, variants }: VariantInput): P
   const known = variants.get(scope);
   if (known !== undefined) return known;
   const key = `${base.key}${scope}`;
-  context.parts.add({ ...base, key, ...settings });
+  input.parts.push({ ...base, key, ...settings });
   variants.set(scope, key);
   return key;
 }
@@ -128,6 +183,7 @@ function readBackend(input: RuleInput, ref: HttpBackendRef, prefix: string): Wei
     group: "gateway.networking.k8s.io",
     key: keyOf(input.route),
     kinds: ROUTE_KINDS,
+    references: input.references,
   };
   const result = resolveReference(input.context, referring, ref);
   if (result.problem !== undefined) input.problems.push(result.problem);

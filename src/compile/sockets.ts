@@ -8,17 +8,15 @@ import type { CompileInput } from "./compiled.ts";
 import type { GatewayNode, ListenerNode } from "./listeners.ts";
 import { compareHostnames } from "./hostname.ts";
 import { layOutTable } from "./pages.ts";
-import type { PlacedMatch } from "./pages.ts";
-import type { PartSet } from "./part-set.ts";
+import type { PageContext, PlacedMatch } from "./pages.ts";
 import type { PartKey } from "./program.ts";
 
 export function socketKey(address: string, port: number): PartKey {
   return `socket/${address}:${port}`;
 }
 
-export interface SocketContext {
+export interface SocketContext extends PageContext {
   readonly input: CompileInput;
-  readonly parts: PartSet;
   readonly gateways: readonly GatewayNode[];
   readonly matchesOf: ReadonlyMap<ListenerNode, readonly PlacedMatch[]>;
 }
@@ -43,7 +41,7 @@ export function layOutSockets(context: SocketContext): void {
       .toSorted((a, b) => compareHostnames(a.hostname, b.hostname));
     const listeners = here.map((listener) => {
       const place = `${address}:${port}/${listener.hostname}`;
-      const table = layOutTable(parts, place, matchesOf.get(listener) ?? []);
+      const table = layOutTable(context, place, matchesOf.get(listener) ?? []);
       parts.add(table);
       return { hostname: listener.hostname, table: table.key };
     });

@@ -8,7 +8,7 @@ import type { JsonObject } from "../base/json.ts";
 import type { Resource } from "../resource/resource.ts";
 import { armId, dataOf, hashOf, versionOf } from "../rollout/revision.ts";
 import { desiredSplit } from "../rollout/weight.ts";
-import type { BackendProblem, BackendTarget, SplitTrace } from "./compiled.ts";
+import type { BackendProblem, BackendTarget, Compiled, SplitTrace } from "./compiled.ts";
 import { connectBackend, connectService } from "./endpoints.ts";
 import type { Connection } from "./endpoints.ts";
 import type { PartSet } from "./part-set.ts";
@@ -37,23 +37,50 @@ export interface SplitDeps {
   readonly useCredential: (ref: string, value: string) => void;
 }
 
-/** Compiles each target once, when a reference first names it. */
+/** Splits of the compilation before that nothing has touched. */
+export interface KeptSplits {
+  readonly previous: Pick<Compiled, "parts" | "splits" | "credentials">;
+  readonly dirty: ReadonlySet<PartKey>;
+}
+
+/** Compiles each target once, when a reference first names it, unless it can be kept. */
 export class SplitPass {
   readonly traces = new Map<PartKey, SplitTrace>();
   readonly #deps: SplitDeps;
+  readonly #kept: KeptSplits | undefined;
 
-  constructor(deps: SplitDeps) {
+  constructor(deps: SplitDeps, kept?: KeptSplits) {
     this.#deps = deps;
+    this.#kept = kept;
   }
 
   resolve(target: BackendTarget): { readonly key: PartKey; readonly trace: SplitTrace } {
     const key = splitKey(target);
     let trace = this.traces.get(key);
     if (trace === undefined) {
-      trace = compileSplit(this.#deps, key, target);
+      trace = this.#keep(key) ?? compileSplit(this.#deps, key, target);
       this.traces.set(key, trace);
     }
     return { key, trace };
+  }
+
+  #keep(key: PartKey): SplitTrace | undefined {
+    if (this.#kept === undefined || this.#kept.dirty.has(key)) return undefined;
+    const { splits, parts, credentials } = this.#kept.previous;
+    const trace = splits.get(key);
+    if (trace === undefined || !trace.served) return trace;
+    for (const partKey of [key, ...trace.pools]) {
+      const part = parts.get(partKey);
+      if (part === undefined) return undefined;
+      this.#deps.parts.keep(part);
+      if (part.type !== "split") continue;
+      for (const { provider } of part.arms) {
+        const ref = provider?.credential?.ref;
+        const value = ref === undefined ? undefined : credentials.get(ref);
+        if (ref !== undefined && value !== undefined) this.#deps.useCredential(ref, value);
+      }
+    }
+    return trace;
   }
 }
 
