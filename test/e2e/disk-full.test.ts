@@ -112,6 +112,10 @@ test("a bad canary is aborted although the disk is full", async (t) => {
 
   free();
   await eventually("everything is on disk", async () => (await unsavedCount(first)) === 0);
+  await eventually("the condition goes", async () => {
+    const { status } = await rolloutOf(first);
+    return status?.conditions?.every(({ type }) => type !== "StoreUnavailable");
+  });
   const version = (await rolloutOf(first)).metadata.resourceVersion;
   await first.kill();
   await using again = await Sluice.start({ dataDirectory: directory });
