@@ -25,6 +25,14 @@ const STATUS_5XX = OUTCOMES.indexOf("status5xx");
 /** Begins an attempt on `arm`, with `x.upstreamHead` made. */
 export function startAttempt(x: Exchange, arm: LinkedArm, fresh: Endpoint | null = null): void {
   x.arm = arm;
+  if (x.headFor !== null) {
+    const head = x.headFor(arm);
+    if (head === undefined) {
+      respondError(x, "no_backend");
+      return;
+    }
+    x.upstreamHead = head;
+  }
   const pool = arm.pool.value;
   if (pool === undefined || pool.part.endpoints.length === 0) {
     giveUp(x, "no_endpoint");

@@ -36,6 +36,8 @@ export class Exchange {
   upstream: Upstream | null = null;
   /** The head that goes upstream, made once; the same for every attempt. */
   upstreamHead = "";
+  /** Makes the head anew for each arm, where arms need heads of their own; undefined: none can be made. */
+  headFor: ((arm: LinkedArm) => string | undefined) | null = null;
   attempts = 0;
   attemptStartedMs = 0;
   connectFailures = 0;

@@ -190,7 +190,9 @@ test("the openai client streams through a split over two providers", async () =>
   const whole = await client.chat.completions.create(QUESTION);
   assert.match(whole.choices[0]?.message.content ?? "", /^hello from [ab]$/);
   const metrics = await (await fetch(`${sluice.adminUrl}/metrics`)).text();
-  const output = [...metrics.matchAll(/^sluice_llm_output_tokens_total\{.*\} (\d+)$/gm)];
+  const output = [
+    ...metrics.matchAll(/^sluice_llm_tokens_total\{.*direction="output".*\} (\d+)$/gm),
+  ];
   const tokens = output.reduce((sum, match) => sum + Number(match[1]), 0);
   assert.equal(tokens, 40 * 10 + 3);
 });
