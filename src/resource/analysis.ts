@@ -278,11 +278,6 @@ const templateFields = object({
 });
 
 export type AnalysisTemplateSpec = z.infer<typeof templateFields>;
-export type AnalysisTemplate = Typed<"AnalysisTemplate", { spec: AnalysisTemplateSpec }>;
-export type ClusterAnalysisTemplate = Typed<
-  "ClusterAnalysisTemplate",
-  { spec: AnalysisTemplateSpec }
->;
 
 const templateSpec = templateFields
   .superRefine(
@@ -371,9 +366,6 @@ const runStatus = z
   })
   .describe("State of the run.");
 
-export type AnalysisPhase = Exclude<z.infer<typeof phase>, "">;
-export type Measurement = z.infer<typeof measurement>;
-export type MetricResult = z.infer<typeof metricResult>;
 export type AnalysisRunStatus = z.infer<typeof runStatus>;
 export type AnalysisRun = Typed<
   "AnalysisRun",

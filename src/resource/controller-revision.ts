@@ -1,15 +1,10 @@
 /** ControllerRevision (apps/v1): one recorded state of a resource that a Rollout names. */
 import { z } from "zod";
-import { column, defineKind, type Typed } from "./kind.ts";
+import { column, defineKind } from "./kind.ts";
 import { integer } from "./schema.ts";
 
 const data = z.looseObject({}).describe("The recorded spec.");
 const revision = integer(0, Number.MAX_SAFE_INTEGER).describe("Number of the revision.");
-
-export type ControllerRevision = Typed<
-  "ControllerRevision",
-  { data: z.infer<typeof data>; revision: number }
->;
 
 export const CONTROLLER_REVISION = defineKind({
   group: "apps",

@@ -27,8 +27,6 @@ const namespaceSpec = z
   .exactOptional()
   .describe("Kept; changes nothing here.");
 
-export type Namespace = Typed<"Namespace", object>;
-
 export const NAMESPACE = defineKind({
   group: "",
   version: "v1",

@@ -5,9 +5,6 @@ import { resourceName } from "./format.ts";
 import { column, defineKind, type Typed } from "./kind.ts";
 import { choice, object, port, quoted, type Refuse, stringMap, words } from "./schema.ts";
 
-/** The label that names the Service of a slice. */
-export const SERVICE_NAME_LABEL = "kubernetes.io/service-name";
-
 const kept = "Kept; changes nothing here.";
 
 const endpoint = object(
@@ -70,7 +67,7 @@ export const ENDPOINT_SLICE = defineKind({
   version: "v1",
   kind: "EndpointSlice",
   plural: "endpointslices",
-  description: "Addresses of the endpoints of a Service.",
+  description: "Addresses of the endpoints of the Service that kubernetes.io/service-name names.",
   fields: { addressType, endpoints, ports },
   check: (document, refuse) => checkAddresses(document as AddressedSlice, refuse),
   columns: [

@@ -48,8 +48,6 @@ export const secretReference = object({
     .describe("Namespace of the Secret; another than this resource's needs a ReferenceGrant."),
 });
 
-export type SecretReference = z.infer<typeof secretReference>;
-
 const POLICY_TARGETS: Readonly<Record<string, string>> = {
   Gateway: GATEWAY_GROUP,
   HTTPRoute: GATEWAY_GROUP,

@@ -70,8 +70,6 @@ function checkArgs(analysis: { args?: { readonly name: string }[] }, refuse: Ref
   );
 }
 
-export type RolloutAnalysis = z.infer<typeof backgroundAnalysis>;
-
 const pause = object({
   duration: z
     .union([z.number().int(), z.string().max(64)], {
