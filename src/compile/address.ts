@@ -10,7 +10,9 @@ export function canonicalAddress(text: string): string | undefined {
   return url === null ? undefined : url.hostname.slice(1, -1);
 }
 
-/** Whether a socket on `wide` takes what comes to `narrow`: "::" is every address of both families. */
+/**
+ * Whether a socket on `wide` takes what comes to `narrow`: "::" is every address of both families.
+ */
 export function addressCovers(wide: string, narrow: string): boolean {
   if (wide === narrow || wide === "::") return true;
   return wide === "0.0.0.0" && !narrow.includes(":");

@@ -97,7 +97,8 @@ function readSecret(secret: Secret): CredentialResult {
   const problems = entries
     .filter(([, key]) => !isKey(key))
     .map(([client]): Problem => {
-      const message = `the key of client ${client} in Secret ${fullName(secret)} cannot be sent in a request`;
+      const where = `client ${client} in Secret ${fullName(secret)}`;
+      const message = `the key of ${where} cannot be sent in a request`;
       return { reason: "InvalidCredential", message };
     });
   const clients = entries

@@ -84,7 +84,8 @@ function attachTo(node: GatewayNode, route: Attaching, options: AttachOptions): 
   }
   const allowed = served.filter((listener) => allows(listener, route, options));
   if (allowed.length === 0) {
-    const message = `No listener of Gateway ${name} allows ${route.key.kind}s of namespace ${route.key.namespace}`;
+    const what = `${route.key.kind}s of namespace ${route.key.namespace}`;
+    const message = `No listener of Gateway ${name} allows ${what}`;
     return refuse("NotAllowedByListeners", message);
   }
   const places = allowed

@@ -1,4 +1,6 @@
-/** The status of a Backend: whether it can be used as it is written (Envoy Gateway's `Accepted`). */
+/**
+ * The status of a Backend: whether it can be used as it is written (Envoy Gateway's `Accepted`).
+ */
 import type { ConditionDraft, Resource } from "../resource/resource.ts";
 import { keyOf } from "../resource/resource.ts";
 import type { SplitTrace, StatusDraft } from "./compiled.ts";

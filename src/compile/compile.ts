@@ -98,7 +98,9 @@ function createContext(
   };
 }
 
-/** Drafts that say what they said before are the same objects, so that nobody looks at them again. */
+/**
+ * Drafts that say what they said before are the same objects, so that nobody looks at them again.
+ */
 function reuseStatuses(
   drafts: readonly StatusDraft[],
   previous: Compiled | undefined,

@@ -22,7 +22,9 @@ export interface Compiled {
   readonly credentials: ReadonlyMap<string, string>;
   /** Labels ("NAMESPACE/NAME") of the routes that send requests through a split, by its key. */
   readonly routesOf: ReadonlyMap<PartKey, readonly string[]>;
-  /** For the next compilation: what each split was made of, and what else need not be done again. */
+  /**
+   * For the next compilation: what each split was made of, and what else need not be done again.
+   */
   readonly splits: ReadonlyMap<PartKey, SplitTrace>;
   readonly memo: CompileMemo;
 }

@@ -1,4 +1,6 @@
-/** What the passes of one compilation share: what earlier passes found, and where to put the rest. */
+/**
+ * What the passes of one compilation share: what earlier passes found, and where to put the rest.
+ */
 import type { CompileInput, StatusDraft } from "./compiled.ts";
 import type { Frame } from "./frame.ts";
 import type { ListenerNode } from "./listeners.ts";

@@ -1,6 +1,6 @@
 /**
- * Statuses of Gateways and their listeners (Gateway API `GatewayStatus`). `Programmed` says that the
- * listener stands in the Program and that no worker has reported its socket as unavailable.
+ * Statuses of Gateways and their listeners (Gateway API `GatewayStatus`). `Programmed` says that
+ * the listener stands in the Program and that no worker has reported its socket as unavailable.
  */
 import type { ConditionDraft } from "../resource/resource.ts";
 import { keyOf } from "../resource/resource.ts";

@@ -1,6 +1,6 @@
 /**
- * References across namespaces (Gateway API `ReferenceGrant`): allowed only where the namespace that
- * is referred to says so.
+ * References across namespaces (Gateway API `ReferenceGrant`): allowed only where the namespace
+ * that is referred to says so.
  */
 import type { CompileInput } from "./compiled.ts";
 import { listOf } from "./stored.ts";

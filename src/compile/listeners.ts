@@ -4,8 +4,8 @@
  *
  * Of two listeners of one port and hostname, or of protocols that cannot share a port: within one
  * Gateway neither is served (Gateway API `ListenerConditionConflicted`: no winner may be picked);
- * across Gateways on overlapping addresses the older Gateway keeps what it has, so that a new Gateway
- * can never take traffic from one that works.
+ * across Gateways on overlapping addresses the older Gateway keeps what it has, so that a new
+ * Gateway can never take traffic from one that works.
  */
 import type { Gateway } from "../resource/gateway.ts";
 import type { ConditionDraft } from "../resource/resource.ts";

@@ -1,7 +1,7 @@
 /**
- * What a compilation remembers for the next one: what each route came to, and what each page was laid
- * out from. Keyed and checked by identity, so that looking costs next to nothing and a wrong guess is
- * impossible: what is not the same object is done anew.
+ * What a compilation remembers for the next one: what each route came to, and what each page was
+ * laid out from. Keyed and checked by identity, so that looking costs next to nothing and a wrong
+ * guess is impossible: what is not the same object is done anew.
  */
 import type { BackendProblem, BackendTarget, StatusDraft } from "./compiled.ts";
 import type { Frame } from "./frame.ts";

@@ -1,7 +1,7 @@
 /**
- * AIGatewayRoutes: a part with all rules of the route, for which rule answers is known only once the
- * body has been read, and matches for the LLM paths on each listener. One route owns the LLM paths of
- * a listener; of two the older does.
+ * AIGatewayRoutes: a part with all rules of the route, for which rule answers is known only once
+ * the body has been read, and matches for the LLM paths on each listener. One route owns the LLM
+ * paths of a listener; of two the older does.
  */
 import { MODEL_HEADER } from "../resource/ai.ts";
 import type { AIGatewayRoute, ModelRule } from "../resource/ai.ts";
@@ -85,7 +85,9 @@ function claim(attachment: Attachment, { route, owners, unsupported }: ClaimInpu
   if (lost === undefined || places.length > 0) return { ...attachment, places };
   const owner = owners.get(lost.listener);
   const name = owner === undefined ? "" : fullName(owner);
-  const message = `The LLM paths of listener ${lost.listener.spec.name} belong to the older AIGatewayRoute ${name}; one route may hold many rules`;
+  const message =
+    `The LLM paths of listener ${lost.listener.spec.name} belong to the older AIGatewayRoute ` +
+    `${name}; one route may hold many rules`;
   return { ...attachment, places, accepted: refused("Conflicted", message) };
 }
 
@@ -175,7 +177,9 @@ function exactModels(rule: ModelRule): readonly string[] {
     .map((model) => model.value);
 }
 
-/** Several conditions on the one model of a request are refused: one expression can say the same. */
+/**
+ * Several conditions on the one model of a request are refused: one expression can say the same.
+ */
 function unsupportedMatch(match: NonNullable<ModelRule["matches"]>[number]): readonly string[] {
   if ((match.headers ?? []).length < 2) return [];
   return [

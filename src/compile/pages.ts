@@ -1,7 +1,7 @@
 /**
  * Matches of all routes, laid out for the workers: a table per listener, and pages of matches per
- * host. A path's matches stand in one page in order of precedence, and which page that is depends on
- * the path alone, so that a new route changes one page.
+ * host. A path's matches stand in one page in order of precedence, and which page that is depends
+ * on the path alone, so that a new route changes one page.
  *
  * Precedence is that of Gateway API's `HTTPRouteRule.matches`; regular expressions, which it leaves
  * open, rank by length like prefixes.

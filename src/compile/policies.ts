@@ -1,7 +1,8 @@
 /**
- * Policies and what they attach to: which SecurityPolicy and BackendTrafficPolicy hold for a rule on
- * a listener. The closest one holds alone: a rule's before its route's, a route's before those of
- * the listener and the Gateway. Of two for one target the older holds, the other is `Conflicted`.
+ * Policies and what they attach to: which SecurityPolicy and BackendTrafficPolicy hold for a rule
+ * on a listener. The closest one holds alone: a rule's before its route's, a route's before those
+ * of the listener and the Gateway. Of two for one target the older holds, the other is
+ * `Conflicted`.
  */
 import { jsonEqual } from "../base/json.ts";
 import type { PolicyTarget } from "../resource/reference.ts";
@@ -23,7 +24,9 @@ import { readLimits, readSplitHash } from "./traffic-policy.ts";
 export type RuleSettings = Pick<RulePart, "auth" | "limits" | "splitHash">;
 
 export interface Policies {
-  /** `scope` tells apart the settings that one rule has under different Gateways; "" if it has none. */
+  /**
+   * `scope` tells apart the settings that one rule has under different Gateways; "" if it has none.
+   */
   settingsFor(
     rule: { readonly key: ResourceKey; readonly section: string | undefined },
     listener: ListenerNode,

@@ -51,7 +51,8 @@ export function problemsOfStatus(draft: StatusDraft): readonly Problem[] {
 export function formatProblem(problem: Problem): string {
   const { kind, namespace, name } = problem.resource;
   const place = problem.place === "" ? "" : ` (${problem.place})`;
-  return `${kind} ${namespace}/${name}${place}: ${problem.type}: ${problem.reason}: ${problem.message}`;
+  const { type, reason, message } = problem;
+  return `${kind} ${namespace}/${name}${place}: ${type}: ${reason}: ${message}`;
 }
 
 function isProblem(condition: ConditionDraft): boolean {

@@ -92,7 +92,8 @@ function readCredential(
 function acceptedOf(place: string, found: boolean, owner: string | undefined): ConditionDraft {
   if (!found) return refused("TargetNotFound", `AIServiceBackend ${place} does not exist`);
   if (owner !== undefined) {
-    const message = `AIServiceBackend ${place} already has the older BackendSecurityPolicy ${owner}`;
+    const what = `the older BackendSecurityPolicy ${owner}`;
+    const message = `AIServiceBackend ${place} already has ${what}`;
     return refused("Conflicted", message);
   }
   return { type: "Accepted", status: "True", reason: "Accepted", message: "Policy is accepted" };
@@ -135,7 +136,8 @@ export function connectProvider(
   const from = { group: "sluice.dev", kind: "AIServiceBackend", namespace: target.namespace };
   const to = { group: "sluice.dev", kind: "Backend", namespace, name };
   if (!input.mayRefer({ from, to })) {
-    const message = `no ReferenceGrant in ${namespace} allows AIServiceBackend ${target.name} to refer to Backend ${name}`;
+    const who = `AIServiceBackend ${target.name}`;
+    const message = `no ReferenceGrant in ${namespace} allows ${who} to refer to Backend ${name}`;
     return { problem: { reason: "RefNotPermitted", message } };
   }
   const backend = input.stableSpecOf({ kind: "Backend", namespace, name });

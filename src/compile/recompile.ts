@@ -1,8 +1,8 @@
 /**
  * Compiling after a change. What only moves weights or endpoints — a Rollout's step, a revision, an
- * edited Backend, an EndpointSlice — compiles the splits that read it and nothing else; an HTTPRoute
- * compiles itself and its pages; what nothing was compiled from, such as a status, compiles nothing;
- * everything else compiles all.
+ * edited Backend, an EndpointSlice — compiles the splits that read it and nothing else; an
+ * HTTPRoute compiles itself and its pages; what nothing was compiled from, such as a status,
+ * compiles nothing; everything else compiles all.
  *
  * The result always equals that of `compile`; a test holds the two against one another.
  */
@@ -19,8 +19,8 @@ import { ResourceIndex, tagsOf } from "./reader.ts";
 import { SplitPass } from "./splits.ts";
 
 /**
- * As `compile`, after `changes`: looks only at what they can have touched. Returns `previous` itself
- * where that is nothing.
+ * As `compile`, after `changes`: looks only at what they can have touched. Returns `previous`
+ * itself where that is nothing.
  */
 export function recompile(
   previous: Compiled,

@@ -1,6 +1,7 @@
 /**
- * HTTPRoutes: a rule part for each rule, and for each listener that takes the route the matches that
- * lead to it. A rule is shared by all listeners, unless a policy of a Gateway makes it differ there.
+ * HTTPRoutes: a rule part for each rule, and for each listener that takes the route the matches
+ * that lead to it. A rule is shared by all listeners, unless a policy of a Gateway makes it differ
+ * there.
  */
 import { parseDuration } from "../base/duration.ts";
 import type { HTTPRoute, HttpBackendRef, HttpMatch, HttpRule } from "../resource/http-route.ts";

@@ -99,7 +99,8 @@ function compileSplit(deps: SplitDeps, key: PartKey, target: BackendTarget): Spl
   for (const version of result.versions) {
     const connection = connect({ ...deps, reader, target }, version);
     if ("problem" in connection) problem = connection.problem;
-    // A canary that cannot be reached must not take the stable version with it: it has no endpoints.
+    // A canary that cannot be reached must not take the stable version with it: it has no
+    // endpoints.
     const { arm, pool } = layOutArm(
       target,
       version,
@@ -208,7 +209,8 @@ function unreadable(
   { kind, namespace, name }: BackendTarget,
   { revision }: Pick<Version, "revision">,
 ): { readonly problem: BackendProblem } {
-  const message = `revision ${revision} of ${kind} ${namespace}/${name} cannot be read as a ${kind}`;
+  const what = `${kind} ${namespace}/${name}`;
+  const message = `revision ${revision} of ${what} cannot be read as a ${kind}`;
   return { problem: { reason: "UnsupportedValue", message } };
 }
 

@@ -1,6 +1,6 @@
 /**
- * Stored resources by their types. The schema of a kind has checked a document before it was stored;
- * here that is taken at its word, in one place.
+ * Stored resources by their types. The schema of a kind has checked a document before it was
+ * stored; here that is taken at its word, in one place.
  */
 import { isJsonObject } from "../base/json.ts";
 import type { JsonObject, JsonValue } from "../base/json.ts";

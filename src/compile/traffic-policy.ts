@@ -1,6 +1,7 @@
 /**
- * BackendTrafficPolicy as rules carry it: where the sticky key of a split is found, and rate limits.
- * A policy of a Gateway gives each route a bucket of its own, so that no route starves another.
+ * BackendTrafficPolicy as rules carry it: where the sticky key of a split is found, and rate
+ * limits. A policy of a Gateway gives each route a bucket of its own, so that no route starves
+ * another.
  */
 import type { BackendTrafficPolicy, RateLimitRule } from "../resource/backend-traffic-policy.ts";
 import type { ResourceKey } from "../resource/resource.ts";

@@ -1,6 +1,6 @@
 /**
- * Golden files: what a set of documents becomes. `NAME.in.yaml` holds the documents, `NAME.out.yaml`
- * parts, statuses and problems. `UPDATE=1` rewrites; the diff is the review.
+ * Golden files: what a set of documents becomes. `NAME.in.yaml` holds the documents,
+ * `NAME.out.yaml` parts, statuses and problems. `UPDATE=1` rewrites; the diff is the review.
  */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";

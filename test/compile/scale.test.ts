@@ -1,7 +1,7 @@
 /**
- * The compiler at the size that the figures speak of: 5,000 routes and 500 rolled-out Backends. Time
- * is not asserted, for other work shares the machine; what is asserted is what makes it short: which
- * parts are new objects, and that none outgrows a message.
+ * The compiler at the size that the figures speak of: 5,000 routes and 500 rolled-out Backends.
+ * Time is not asserted, for other work shares the machine; what is asserted is what makes it short:
+ * which parts are new objects, and that none outgrows a message.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";

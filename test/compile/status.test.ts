@@ -98,7 +98,8 @@ test("a socket that no worker could open is said on its listener and its Gateway
   const set = ResourceSet.parse(GATEWAY);
   set.unavailableSockets.set("socket/:::8080", "Cannot listen on :::8080: EADDRINUSE");
   assert.deepEqual(problemsOf(compile(set)).map(formatProblem), [
-    "Gateway default/edge (listener http): Programmed: PortUnavailable: Cannot listen on :::8080: EADDRINUSE",
+    "Gateway default/edge (listener http): Programmed: PortUnavailable: " +
+      "Cannot listen on :::8080: EADDRINUSE",
   ]);
   assert.equal(compile(set).parts.size, 0);
   const [, draft] = draftFor(set, "Gateway", "edge");

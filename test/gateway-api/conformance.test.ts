@@ -1,6 +1,6 @@
 /**
- * The conformance tests of Gateway API over real sockets: every test on HTTP listeners whose features
- * this version serves. The others are skipped by name with the features that are missing.
+ * The conformance tests of Gateway API over real sockets: every test on HTTP listeners whose
+ * features this version serves. The others are skipped by name with the features that are missing.
  */
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";

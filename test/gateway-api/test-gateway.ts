@@ -1,7 +1,7 @@
 /**
  * A gateway for the conformance tests, all in this process: documents are parsed, compiled, linked
- * and served on real sockets. Each Gateway has an address of its own in 127.0.0.0/8, and each port of
- * the manifests is a free high port.
+ * and served on real sockets. Each Gateway has an address of its own in 127.0.0.0/8, and each port
+ * of the manifests is a free high port.
  */
 import assert from "node:assert/strict";
 import { createServer } from "node:net";
