@@ -29,6 +29,7 @@ const HEAD_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 30_000;
 const IDLE_TIMEOUT_MS = 75_000;
 const CONNECTIONS_MAX = 2048;
+const CLOSE_GRACE_MS = 5000;
 
 export interface AdminOptions {
   readonly store: Store;
@@ -87,7 +88,7 @@ export function createAdminServer(options: AdminOptions): AdminServer {
     },
     async close() {
       watches.close();
-      await closeServer(server);
+      await closeServer(server, clock);
     },
   };
 }
@@ -265,9 +266,17 @@ function listenOn(server: Server, host: string, port: number): Promise<number> {
   });
 }
 
-function closeServer(server: Server): Promise<void> {
+/** What is in flight may finish within the grace period; idle connections close at once. */
+function closeServer(server: Server, clock: Clock): Promise<void> {
+  const cancel = clock.after(CLOSE_GRACE_MS, () => server.closeAllConnections());
+  // A connection whose answer ends only now would otherwise stay open until it is idle too long.
+  const closeIdle = (): void => void setImmediate(() => server.closeIdleConnections());
+  server.on("request", (_request, response: ServerResponse) => response.once("close", closeIdle));
   return new Promise((resolve) => {
-    server.close(() => resolve());
-    server.closeIdleConnections();
+    server.close(() => {
+      cancel();
+      resolve();
+    });
+    closeIdle();
   });
 }

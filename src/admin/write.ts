@@ -140,9 +140,10 @@ function draftOf(live: Resource, given: JsonObject, target: Target): ResourceDra
 function withStatus(live: Resource, given: JsonObject, target: Target): JsonObject {
   const { status: _status, ...rest } = toWire(live, target.presentation);
   const { resourceVersion } = document.metadataOf(given);
-  const metadata = { ...document.metadataOf(rest), resourceVersion };
+  const { resourceVersion: _live, ...metadata } = document.metadataOf(rest);
+  const pinned = resourceVersion === undefined ? metadata : { ...metadata, resourceVersion };
   const next = given["status"] ?? undefined;
-  return { ...rest, metadata, ...(next !== undefined && { status: next }) };
+  return { ...rest, metadata: pinned, ...(next !== undefined && { status: next }) };
 }
 
 /** Status is written through its own path alone; elsewhere it is what the client once read. */

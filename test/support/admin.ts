@@ -32,10 +32,11 @@ export interface TestAdminOptions extends Partial<AdminOptions> {
   readonly clock?: Clock;
   readonly rules?: readonly AdmissionRule[];
   readonly host?: string;
+  readonly port?: number;
 }
 
 export async function openAdmin(options: TestAdminOptions = {}): Promise<TestAdmin> {
-  const { rules = [], host = "127.0.0.1", clock = systemClock, ...rest } = options;
+  const { rules = [], host = "127.0.0.1", port: asked = 0, clock = systemClock, ...rest } = options;
   const store = rest.store ?? openSqliteStore({ path: ":memory:", clock });
   const writer = rest.writer ?? createWriter({ store, rules, clock });
   const faults: string[] = [];
@@ -50,7 +51,7 @@ export async function openAdmin(options: TestAdminOptions = {}): Promise<TestAdm
     store,
     writer,
   });
-  const { port } = await server.listen({ host, port: 0 });
+  const { port } = await server.listen({ host, port: asked });
   let closed: Promise<void> | undefined;
   const close = (): Promise<void> => (closed ??= server.close().then(() => store.close()));
   const url = `http://127.0.0.1:${port}`;
@@ -62,7 +63,7 @@ export interface Answer {
   readonly headers: Headers;
   readonly text: string;
   /** The body as JSON; undefined where it is none. */
-  readonly body: Record<string, unknown> & { readonly [field: string]: never };
+  readonly body: Readonly<Record<string, unknown>>;
 }
 
 export interface RequestOptions {
