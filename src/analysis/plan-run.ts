@@ -7,6 +7,7 @@ import { parseDurationOrSeconds } from "../base/duration.ts";
 import type { JsonValue } from "../base/json.ts";
 import {
   type RunVerdict,
+  type Verdict,
   assessRun,
   effectiveCount,
   evaluateResult,
@@ -19,8 +20,8 @@ import {
   type Measurement,
   type Metric,
   type MetricResult,
+  WAITING,
   isFinal,
-  isWaiting,
 } from "./run.ts";
 import { type MetricRules, metricRules, validateMetrics } from "./validate-run.ts";
 
@@ -39,6 +40,11 @@ export type Outcome =
       readonly text: string;
       /** What was measured: "success-rate canary 0.81 over 5s (42 samples)"; may be empty. */
       readonly description: string;
+      /**
+       * Between which values the true one lies. A bad verdict that would be a better one at either
+       * end may be chance: it is not recorded before it has lasted for `forMs`.
+       */
+      readonly doubt?: { readonly low: number; readonly high: number; readonly forMs: number };
     }
   /** The provider knows the verdict without a condition: what `noData` says. */
   | {
@@ -69,8 +75,17 @@ export interface RunSeen {
   readonly observations: readonly Observation[];
   /** Metrics that are being measured right now. */
   readonly inFlight: ReadonlySet<string>;
-  /** When each waiting metric was last looked at. */
-  readonly waitedAtMs: ReadonlyMap<string, number>;
+  /** The last plan's `waits`; empty for a run seen for the first time. */
+  readonly waits: Waits;
+}
+
+/** Metrics that wait for data or for certainty: by name, when they were last looked at. */
+export type Waits = ReadonlyMap<string, Wait>;
+
+export interface Wait {
+  readonly atMs: number;
+  /** Since when the values speak against the canary, although it may be chance. */
+  readonly doubtSinceMs?: number;
 }
 
 export interface RunPlan {
@@ -78,12 +93,18 @@ export interface RunPlan {
   /** Names of metrics to measure now. */
   readonly measure: readonly string[];
   readonly wakeAtMs: number | undefined;
+  /** To be given to the next plan. */
+  readonly waits: Waits;
 }
+
+const NO_WAITS: Waits = new Map();
 
 /** The next status of a run, what to measure, and when to look again. */
 export function planRun(seen: RunSeen, nowMs: number): RunPlan {
   const { status } = seen;
-  if (isFinal(status.phase)) return { status, measure: [], wakeAtMs: undefined };
+  if (isFinal(status.phase)) {
+    return { status, measure: [], wakeAtMs: undefined, waits: NO_WAITS };
+  }
   const startedAt = status.startedAt ?? timestamp(nowMs);
   const prepared = prepare(seen);
   if (!prepared.ok) {
@@ -91,7 +112,8 @@ export function planRun(seen: RunSeen, nowMs: number): RunPlan {
     return finished({ ...status, phase: "Error", message, startedAt }, nowMs);
   }
   const { metrics, rules } = prepared.value;
-  const metricResults = fold(seen, { metrics, rules, nowMs });
+  const waits = new Map(seen.waits);
+  const metricResults = fold(seen, { metrics, rules, waits, nowMs });
   const terminate = seen.spec.terminate === true;
   const input = { metrics, metricResults, dryRun: rules.dryRun, terminate };
   const verdict = assessRun(input);
@@ -100,7 +122,7 @@ export function planRun(seen: RunSeen, nowMs: number): RunPlan {
   if (isTerminating({ ...input, metricResults: verdict.metricResults })) {
     return planRun({ ...seen, status: next, observations: [] }, nowMs);
   }
-  return schedule(next, { seen, metrics, nowMs });
+  return schedule(next, { seen, metrics, waits, nowMs });
 }
 
 /** RFC 3339 with milliseconds: a verdict may come sooner than a second after its traffic. */
@@ -110,7 +132,7 @@ export function timestamp(epochMs: number): string {
 
 function finished(status: AnalysisRunStatus, nowMs: number): RunPlan {
   const final = { ...status, completedAt: timestamp(nowMs) };
-  return { status: final, measure: [], wakeAtMs: undefined };
+  return { status: final, measure: [], wakeAtMs: undefined, waits: NO_WAITS };
 }
 
 function prepare(
@@ -120,47 +142,57 @@ function prepare(
     return { ok: false, message: `unable to resolve metric arguments: ${seen.metrics.message}` };
   }
   const metrics = seen.metrics.value;
-  const fault = validateMetrics(metrics);
+  // A spec does not change while its run goes on.
+  const fault = seen.status.startedAt === undefined ? validateMetrics(metrics) : undefined;
   if (fault !== undefined) return { ok: false, message: `analysis spec invalid: ${fault}` };
   const rules = metricRules(seen.spec);
   if (!rules.ok) return { ok: false, message: `analysis spec invalid: ${rules.message}` };
   return { ok: true, value: { metrics, rules: rules.rules } };
 }
 
+interface Folding {
+  readonly metrics: readonly Metric[];
+  readonly rules: MetricRules;
+  /** Brought up to date with what is observed. */
+  readonly waits: Map<string, Wait>;
+  readonly nowMs: number;
+}
+
 /** The results of all metrics, in the order of the spec, with what was observed added. */
-function fold(
-  { status, observations, secrets }: RunSeen,
-  { metrics, rules, nowMs }: { metrics: readonly Metric[]; rules: MetricRules; nowMs: number },
-): readonly MetricResult[] {
-  const before = new Map((status.metricResults ?? []).map((result) => [result.name, result]));
+function fold(seen: RunSeen, folding: Folding): readonly MetricResult[] {
+  const { metrics, rules } = folding;
+  const before = new Map((seen.status.metricResults ?? []).map((result) => [result.name, result]));
   return metrics.map((metric) => {
     const { name } = metric;
     let result: MetricResult = before.get(name) ?? { name, phase: "Pending" };
     if (rules.dryRun.has(name)) result = { ...result, dryRun: true };
-    for (const observation of observations) {
+    for (const observation of seen.observations) {
       if (observation.metric !== name || isFinal(result.phase)) continue;
-      result = record(result, metric, { observation, secrets, nowMs });
+      result = record(result, metric, { observation, secrets: seen.secrets, ...folding });
     }
     const measurements = result.measurements?.slice(-rules.retentionOf(name));
     return measurements === undefined ? result : { ...result, measurements };
   });
 }
 
-function record(
-  result: MetricResult,
-  metric: Metric,
-  {
-    observation,
-    secrets,
-    nowMs,
-  }: { observation: Observation; secrets: readonly string[]; nowMs: number },
-): MetricResult {
-  const { outcome } = observation;
+interface Recording {
+  readonly observation: Observation;
+  readonly secrets: readonly string[];
+  readonly waits: Map<string, Wait>;
+  readonly nowMs: number;
+}
+
+function record(result: MetricResult, metric: Metric, recording: Recording): MetricResult {
+  const { secrets, waits, observation } = recording;
+  const outcome = doubted(metric, recording);
+  const atMs = observation.finishedAtMs;
   if (outcome.kind === "waiting") {
-    const message = redact(outcome.message, secrets);
-    return message === result.message ? result : { ...result, message };
+    const { doubtSinceMs } = outcome;
+    waits.set(metric.name, doubtSinceMs === undefined ? { atMs } : { atMs, doubtSinceMs });
+    return withMessage(result, redact(outcome.message, secrets));
   }
-  const measurement = measurementOf(outcome, metric, { observation, secrets, nowMs });
+  waits.delete(metric.name);
+  const measurement = measurementOf(outcome, metric, recording);
   const measured = {
     ...counted(result, measurement.phase),
     measurements: [...(result.measurements ?? []), measurement],
@@ -169,24 +201,48 @@ function record(
   return withMessage(measured, measurement.message);
 }
 
+type Doubted = Outcome & { readonly doubtSinceMs?: number };
+
+/**
+ * The outcome, or a waiting in its stead where it speaks against the canary and may yet be chance.
+ * What would be better at either end of its range is in doubt until it has lasted for its window.
+ */
+function doubted(metric: Metric, { observation, waits, nowMs }: Recording): Doubted {
+  const { outcome, finishedAtMs } = observation;
+  if (outcome.kind !== "value" || outcome.doubt === undefined) return outcome;
+  const { low, high, forMs } = outcome.doubt;
+  const { phase, reason } = evaluateResult(outcome.value, metric, nowMs);
+  const best = Math.min(
+    ...[low, high].map((end) => SEVERITY[evaluateResult(end, metric, nowMs).phase]),
+  );
+  if (best >= SEVERITY[phase]) return outcome;
+  const doubtSinceMs = waits.get(metric.name)?.doubtSinceMs ?? finishedAtMs;
+  if (finishedAtMs - doubtSinceMs >= forMs) return outcome;
+  const message = `${WAITING}certainty: ${outcome.description}: ${reason}, which may be chance`;
+  return { kind: "waiting", message, doubtSinceMs };
+}
+
+const SEVERITY: Readonly<Record<Verdict["phase"], number>> = {
+  Successful: 0,
+  Inconclusive: 1,
+  Failed: 2,
+  Error: 0,
+};
+
+/** A copy that says `message`, or nothing. */
 function withMessage<T extends { readonly message?: string }>(
   holder: T,
   message: string | undefined,
-): Omit<T, "message"> & { readonly message?: string } {
-  const copy: Omit<T, "message"> & { message?: string } = { ...holder };
-  if (message === undefined || message === "") delete copy.message;
-  else copy.message = message;
-  return copy;
+): T {
+  const copy: T = { ...holder };
+  delete (copy as { message?: string }).message;
+  return message === undefined || message === "" ? copy : { ...copy, message };
 }
 
 function measurementOf(
   outcome: Exclude<Outcome, { kind: "waiting" }>,
   metric: Metric,
-  {
-    observation,
-    secrets,
-    nowMs,
-  }: { observation: Observation; secrets: readonly string[]; nowMs: number },
+  { observation, secrets, nowMs }: Recording,
 ): Measurement {
   const base = {
     startedAt: timestamp(observation.startedAtMs),
@@ -242,7 +298,12 @@ function nextStatus(
 /** What is due now, and when the next metric will be. */
 function schedule(
   status: AnalysisRunStatus,
-  { seen, metrics, nowMs }: { seen: RunSeen; metrics: readonly Metric[]; nowMs: number },
+  {
+    seen,
+    metrics,
+    waits,
+    nowMs,
+  }: { seen: RunSeen; metrics: readonly Metric[]; waits: Waits; nowMs: number },
 ): RunPlan {
   const measure: string[] = [];
   let wakeAtMs: number | undefined;
@@ -250,32 +311,34 @@ function schedule(
   for (const metric of metrics) {
     if (seen.inFlight.has(metric.name)) continue;
     const result = results.get(metric.name) ?? { name: metric.name, phase: "Pending" as const };
-    const dueAtMs = dueAt(metric, result, { status, waitedAtMs: seen.waitedAtMs });
-    if (dueAtMs === undefined) continue;
+    const due = dueAfter(metric, result, { status, wait: waits.get(metric.name) });
+    if (due === undefined) continue;
+    // A clock that was put back must not put a measurement off.
+    const dueAtMs = due.fromMs > nowMs ? nowMs : due.fromMs + due.delayMs;
     if (dueAtMs <= nowMs) measure.push(metric.name);
     else wakeAtMs = Math.min(wakeAtMs ?? Infinity, dueAtMs);
   }
-  return { status, measure, wakeAtMs };
+  return { status, measure, wakeAtMs, waits };
 }
 
-/** When a metric wants its next measurement; undefined if it wants none. */
-function dueAt(
+/** How long after which time a metric wants its next measurement; undefined if it wants none. */
+function dueAfter(
   metric: Metric,
   result: MetricResult,
-  { status, waitedAtMs }: { status: AnalysisRunStatus; waitedAtMs: ReadonlyMap<string, number> },
-): number | undefined {
+  { status, wait }: { status: AnalysisRunStatus; wait: Wait | undefined },
+): { readonly fromMs: number; readonly delayMs: number } | undefined {
   if (isFinal(result.phase)) return undefined;
-  const waitedAt = isWaiting(result.message) ? waitedAtMs.get(metric.name) : undefined;
-  if (waitedAt !== undefined) return waitedAt + WAIT_RETRY_MS;
+  if (wait !== undefined) return { fromMs: wait.atMs, delayMs: WAIT_RETRY_MS };
   const last = result.measurements?.at(-1);
   if (last?.finishedAt === undefined) {
-    return Date.parse(status.startedAt as string) + durationMs(metric.initialDelay, 0);
+    const delayMs = durationMs(metric.initialDelay, 0);
+    return { fromMs: Date.parse(status.startedAt as string), delayMs };
   }
-  const finishedAtMs = Date.parse(last.finishedAt);
-  if (last.phase === "Error") return finishedAtMs + ERROR_RETRY_MS;
+  const fromMs = Date.parse(last.finishedAt);
+  if (last.phase === "Error") return { fromMs, delayMs: ERROR_RETRY_MS };
   const wanted = effectiveCount(metric);
   if (wanted !== undefined && (result.count ?? 0) >= wanted) return undefined;
-  return finishedAtMs + durationMs(metric.interval, ERROR_RETRY_MS);
+  return { fromMs, delayMs: durationMs(metric.interval, ERROR_RETRY_MS) };
 }
 
 function durationMs(text: string | undefined, fallbackMs: number): number {

@@ -210,7 +210,8 @@ export function unmeasuredSince(run: Resource, sinceMs: number): readonly string
     .map(({ name }) => name);
 }
 
-const WAITING = "waiting for ";
+/** How the message of a metric begins that has no verdict yet. */
+export const WAITING = "waiting for ";
 
 /** Says that a metric has no data yet: the message by which `waitingMessage` finds it. */
 export function waitingText(needed: number, has: number, what = "samples"): string {

@@ -57,7 +57,7 @@ const SUCCESS_RATE: Metric = {
 
 class World {
   readonly clock = new VirtualClock();
-  readonly store: Store = openSqliteStore({ path: ":memory:", clock: this.clock });
+  readonly store: Store;
   readonly #memory = allocateSharedMemory(1).metrics;
   readonly #recorder = new MetricRecorder(this.#memory, 0);
   #controller: AnalysisRunController;
@@ -65,7 +65,10 @@ class World {
   /** Statuses that were written, in order. */
   readonly written: AnalysisRunStatus[] = [];
 
-  constructor() {
+  /** `pagesMax` is where the disk is full, in pages of 4 KB. */
+  constructor({ pagesMax }: { readonly pagesMax?: number } = {}) {
+    const limit = pagesMax === undefined ? {} : { pagesMax };
+    this.store = openSqliteStore({ path: ":memory:", clock: this.clock, ...limit });
     [this.#controller, this.#driver] = this.#start();
     this.store.watch(({ resource }) => {
       if (resource.kind === "AnalysisRun") this.written.push(statusOf(resource));
@@ -317,5 +320,23 @@ test("a secret that is not there ends the run with words", async () => {
   await world.createRun([{ name: "m", provider: {} }], [arg]);
   assert.equal(world.status.phase, "Error");
   assert.equal(world.status.message, 'unable to resolve metric arguments: secret "none" not found');
+  await world.close();
+});
+
+test("a verdict is heard while the disk refuses writes", async () => {
+  const world = new World({ pagesMax: 100 });
+  await world.createRun([SUCCESS_RATE]);
+  for (const size of [4000, 1]) {
+    const fill = async (): Promise<void> => {
+      for (let each = 0; each < 1000; each++) {
+        await world.create(draftOf("ConfigMap", `c${size}-${each}`, { text: "x".repeat(size) }));
+      }
+    };
+    await assert.rejects(fill, { code: "Unavailable" });
+  }
+  world.traffic("status5xx", 30);
+  await world.advance(1000);
+  assert.ok(world.store.unsavedCount > 0, "the disk is not full");
+  assert.equal(world.status.phase, "Failed");
   await world.close();
 });

@@ -1,7 +1,7 @@
 /** The life of a run, step by step: when it measures, what it counts, how it ends. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { type Outcome, type RunPlan, planRun } from "../../src/analysis/plan-run.ts";
+import { type Outcome, type RunPlan, type Waits, planRun } from "../../src/analysis/plan-run.ts";
 import type { AnalysisRunSpec, AnalysisRunStatus, Metric } from "../../src/analysis/run.ts";
 
 const START_MS = Date.UTC(2026, 0, 1);
@@ -12,7 +12,7 @@ class Play {
   plan: RunPlan;
   readonly #spec: AnalysisRunSpec;
   readonly #secrets: readonly string[];
-  #waitedAtMs = new Map<string, number>();
+  #waits: Waits = new Map();
 
   constructor(spec: AnalysisRunSpec, secrets: readonly string[] = []) {
     this.#spec = spec;
@@ -39,7 +39,6 @@ class Play {
       finishedAtMs: this.nowMs,
       outcome,
     };
-    if (outcome.kind === "waiting") this.#waitedAtMs.set(name, this.nowMs);
     this.plan = this.#planned(this.status, [observation]);
   }
 
@@ -69,10 +68,11 @@ class Play {
       secrets: this.#secrets,
       observations,
       inFlight: new Set<string>(),
-      waitedAtMs: this.#waitedAtMs,
+      waits: this.#waits,
     };
     const plan = planRun(seen, this.nowMs);
     assert.deepEqual(planRun(seen, this.nowMs), plan, "the plan is not a function of its input");
+    this.#waits = plan.waits;
     return plan;
   }
 }

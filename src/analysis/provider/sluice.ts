@@ -9,6 +9,13 @@ import { floatText } from "../expr/value.ts";
 import { intOf } from "../judge.ts";
 import type { Outcome } from "../plan-run.ts";
 import { waitingText } from "../run.ts";
+import {
+  type Range,
+  rangeOfDifference,
+  rangeOfQuantile,
+  rangeOfRatio,
+  rangeOfShare,
+} from "./confidence.ts";
 
 /** What one arm's attempts within a window came to. */
 export interface ArmReading {
@@ -69,7 +76,38 @@ export function measureSluice(spec: SluiceMetric, arms: ArmReadings): Outcome {
   const samples = read.map(({ reading }) => samplesOf(spec, reading)).join(" and ");
   const shown = floatText(Number(value.toPrecision(6)));
   const description = `${nameOf(spec)} ${arm} ${shown} over ${formatDuration(windowOf(spec))} (${samples} samples)`;
-  return { kind: "value", value, text: floatText(value), description };
+  const range = rangeOf(
+    spec,
+    read.map(({ reading }) => reading),
+  );
+  return {
+    kind: "value",
+    value,
+    text: floatText(value),
+    description,
+    ...(range === undefined ? {} : { doubt: { ...range, forMs: windowOf(spec) } }),
+  };
+}
+
+/** How far chance may have moved the value; undefined for what is counted and not sampled. */
+function rangeOf(spec: SluiceMetric, read: readonly ArmReading[]): Range | undefined {
+  const [first, second] = read.map((reading) => rangeOfArm(spec, reading));
+  if (first === undefined || second === undefined) return first;
+  return spec.arm === "ratio" ? rangeOfRatio(first, second) : rangeOfDifference(first, second);
+}
+
+function rangeOfArm(spec: SluiceMetric, reading: ArmReading): Range | undefined {
+  const { requests, ok, firstTokens } = reading;
+  const quantile = spec.quantile ?? QUANTILE_DEFAULT;
+  if (spec.metric === "success-rate") return rangeOfShare(ok, requests);
+  if (spec.metric === "error-rate") return rangeOfShare(requests - ok, requests);
+  if (spec.metric === "latency") {
+    const { low, high } = rangeOfQuantile(quantile, requests);
+    return { low: reading.latencyMs(low) ?? 0, high: reading.latencyMs(high) ?? Infinity };
+  }
+  if (spec.metric !== "time-to-first-token") return undefined;
+  const { low, high } = rangeOfQuantile(quantile, firstTokens);
+  return { low: reading.firstTokenMs(low) ?? 0, high: reading.firstTokenMs(high) ?? Infinity };
 }
 
 function nameOf({ metric, quantile }: SluiceMetric): string {

@@ -4,7 +4,13 @@
  * when a server has answered. What it remembers may be lost: a run then goes on from its status,
  * with windows that begin anew.
  */
-import { type Observation, type RunPlan, type RunSeen, planRun } from "../../analysis/plan-run.ts";
+import {
+  type Observation,
+  type RunPlan,
+  type RunSeen,
+  type Waits,
+  planRun,
+} from "../../analysis/plan-run.ts";
 import { type Metric, isFinal, phaseOf, statusOf } from "../../analysis/run.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { Logger } from "../../base/log.ts";
@@ -37,7 +43,7 @@ interface Memory {
   /** Measurements that no status holds yet, oldest first. */
   observations: Observation[];
   readonly inFlight: Map<string, AbortController>;
-  readonly waitedAtMs: Map<string, number>;
+  waits: Waits;
   /** Monotonic time at which this thread first saw the run: no window looks past it. */
   readonly firstSeenMs: number;
   writtenAtMs: number;
@@ -101,7 +107,7 @@ class Controller implements AnalysisRunController {
     const memory: Memory = {
       observations: [],
       inFlight: new Map(),
-      waitedAtMs: new Map(),
+      waits: new Map(),
       firstSeenMs: this.#options.clock.monotonic(),
       writtenAtMs: -Infinity,
     };
@@ -139,7 +145,12 @@ class Controller implements AnalysisRunController {
     const ageMs = clock.monotonic() - memory.firstSeenMs;
     const taken = measure(metric, view, { ...this.#options, ageMs, signal: query.signal });
     if (!(taken instanceof Promise)) {
-      record(memory, { metric: name, startedAtMs: nowMs, finishedAtMs: nowMs, outcome: taken });
+      memory.observations.push({
+        metric: name,
+        startedAtMs: nowMs,
+        finishedAtMs: nowMs,
+        outcome: taken,
+      });
       return;
     }
     memory.inFlight.set(name, query);
@@ -157,7 +168,12 @@ class Controller implements AnalysisRunController {
     memory.inFlight.delete(metric.name);
     if (query.signal.aborted) return;
     const times = { startedAtMs, finishedAtMs: clock.now() };
-    record(memory, { metric: metric.name, ...times, outcome, ...metadataOf(metric, view) });
+    memory.observations.push({
+      metric: metric.name,
+      ...times,
+      outcome,
+      ...metadataOf(metric, view),
+    });
     wake();
   }
 
@@ -185,6 +201,7 @@ class Controller implements AnalysisRunController {
   ): void {
     if (applied === "conflict") return;
     memory.observations = memory.observations.filter((one) => !included.includes(one));
+    memory.waits = plan.waits;
     if (applied !== "written") return;
     memory.writtenAtMs = nowMs;
     if (!isFinal(plan.status.phase)) return;
@@ -202,15 +219,8 @@ function seenOf(view: RunView, memory: Memory): RunSeen {
     secrets: view.secrets,
     observations: memory.observations,
     inFlight: new Set(memory.inFlight.keys()),
-    waitedAtMs: memory.waitedAtMs,
+    waits: memory.waits,
   };
-}
-
-function record(memory: Memory, observation: Observation): void {
-  const { metric, outcome, finishedAtMs } = observation;
-  if (outcome.kind === "waiting") memory.waitedAtMs.set(metric, finishedAtMs);
-  else memory.waitedAtMs.delete(metric);
-  memory.observations.push(observation);
 }
 
 /** The query as it was asked, unless a secret is in it (Argo: GetMetadata). */
