@@ -28,6 +28,8 @@ export interface Exposition {
 
 interface Value {
   readonly labels: Readonly<Record<string, string | number>>;
+  /** Labels that many series of a row have in common: prom-client writes them out once. */
+  readonly sharedLabels?: Readonly<Record<string, string>>;
   readonly value: number;
   /** Where it is not the metric's own: a histogram's "_bucket", "_sum" and "_count". */
   readonly metricName?: string;
@@ -82,7 +84,7 @@ function trafficMetrics(reading: () => Reading): readonly Definition[] {
       values: () =>
         reading().routes.flatMap(({ labels, sums }) =>
           [1, 2, 3, 4, 5].flatMap((digit) =>
-            counted({ ...labels, status_class: `${digit}xx` }, sums[FIELD.response1xx + digit - 1]),
+            counted(labels, { status_class: `${digit}xx` }, sums[FIELD.response1xx + digit - 1]),
           ),
         ),
     },
@@ -103,7 +105,7 @@ function trafficMetrics(reading: () => Reading): readonly Definition[] {
       help: "Requests whose client left before the answer was complete, by route.",
       type: "counter",
       values: () =>
-        reading().routes.flatMap(({ labels, sums }) => counted(labels, sums[FIELD.clientGone])),
+        reading().routes.flatMap(({ labels, sums }) => counted(labels, {}, sums[FIELD.clientGone])),
     },
     {
       name: "sluice_attempts_total",
@@ -112,7 +114,7 @@ function trafficMetrics(reading: () => Reading): readonly Definition[] {
       values: () =>
         reading().arms.flatMap(({ labels, sums }) =>
           OUTCOMES.flatMap((outcome, index) =>
-            counted({ ...labels, outcome }, outcomeCount(sums, index), outcome === "ok"),
+            counted(labels, { outcome }, outcomeCount(sums, index), outcome === "ok"),
           ),
         ),
     },
@@ -121,7 +123,7 @@ function trafficMetrics(reading: () => Reading): readonly Definition[] {
       help: "Failed attempts whose request another revision then answered.",
       type: "counter",
       values: () =>
-        reading().arms.flatMap(({ labels, sums }) => counted(labels, sums[FIELD.shielded])),
+        reading().arms.flatMap(({ labels, sums }) => counted(labels, {}, sums[FIELD.shielded])),
     },
     histogram({
       name: "sluice_attempt_duration_seconds",
@@ -232,18 +234,20 @@ interface HistogramDefinition {
 
 function histogram(definition: HistogramDefinition): Definition {
   const { name, help, arms, bucketField, sumField } = definition;
-  const series = ({ labels, sums }: ArmRow): readonly Value[] => {
+  const series = ({ labels: sharedLabels, sums }: ArmRow): readonly Value[] => {
     const { below, count } = cumulate(sums, bucketField);
     if (count === 0) return [];
     const metricName = `${name}_bucket`;
     const buckets = BOUNDS_MS.map((bound, index) => {
-      return { metricName, labels: { le: bound / 1000, ...labels }, value: below[index] as number };
+      const value = below[index] as number;
+      return { metricName, labels: { le: bound / 1000 }, sharedLabels, value };
     });
+    const sum = (sums[sumField] as number) / 1000;
     return [
       ...buckets,
-      { metricName, labels: { le: "+Inf", ...labels }, value: count },
-      { metricName: `${name}_sum`, labels, value: (sums[sumField] as number) / 1000 },
-      { metricName: `${name}_count`, labels, value: count },
+      { metricName, labels: { le: "+Inf" }, sharedLabels, value: count },
+      { metricName: `${name}_sum`, labels: {}, sharedLabels, value: sum },
+      { metricName: `${name}_count`, labels: {}, sharedLabels, value: count },
     ];
   };
   return { name, help, type: "histogram", values: () => arms().flatMap(series) };
@@ -255,14 +259,16 @@ function fieldValues(
   label: string,
   fields: readonly (readonly [value: string, field: number])[],
 ): readonly Value[] {
-  return fields.flatMap(([value, field]) => counted({ ...labels, [label]: value }, sums[field]));
+  return fields.flatMap(([value, field]) => counted(labels, { [label]: value }, sums[field]));
 }
 
 /** A series begins with its first count, so that labels which never occur cost no line. */
 function counted(
+  sharedLabels: Readonly<Record<string, string>>,
   labels: Readonly<Record<string, string>>,
   value: number | undefined,
   evenZero = false,
 ): readonly Value[] {
-  return value === undefined || (value === 0 && !evenZero) ? [] : [{ labels, value }];
+  if (value === undefined || (value === 0 && !evenZero)) return [];
+  return [{ labels, sharedLabels, value }];
 }
