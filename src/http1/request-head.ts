@@ -162,7 +162,7 @@ function readLine(
       return true;
     case 14:
       if (nameIs(text, at, "http2-settings")) return true;
-      if (!nameIs(text, at, "content-length")) return false;
+      if (!nameIs(text, at, "content-length")) break;
       seen.lengths++;
       seen.length = text.slice(colon + 1, lineEnd);
       return false;
@@ -175,7 +175,8 @@ function readLine(
       if (nameIs(text, at, "proxy-connection")) return true;
       break;
     case 18:
-      return nameIs(text, at, "proxy-authenticate");
+      if (nameIs(text, at, "proxy-authenticate")) return true;
+      break;
     case 19:
       if (nameIs(text, at, "proxy-authorization")) return true;
       break;

@@ -237,7 +237,7 @@ function hasOther(x: Exchange): boolean {
   return x.plane.pools.of(pool).endpoints.some((endpoint) => !x.excluded.includes(endpoint));
 }
 
-function head(upstream: Upstream, response: ResponseHead, whole: string | null): void {
+function answered(upstream: Upstream, response: ResponseHead, whole: string | null): void {
   const x = upstream.exchange as Exchange;
   if (response.status < 200) {
     // While stable may still answer, nothing of the canary's may reach the client; 100 answers an
@@ -282,7 +282,7 @@ function timeoutCode(upstream: Upstream, x: Exchange, nowMs: number): ErrorCode 
 /** What every upstream connection of a worker reports to. */
 export const ATTEMPT_EVENTS: UpstreamEvents = {
   connected: (upstream, x) => dispatch(x, upstream),
-  head,
+  head: answered,
   body: relayBody,
   readDone: (_upstream, x) => relayFlush(x),
   ended,

@@ -381,13 +381,14 @@ export class Connection implements Timed, BodySink {
     x.finish();
   }
 
-  /** Ends the connection at once. */
-  abort(): void {
+  /** Ends the connection at once; `reset` so that its end cannot pass for the end of a body. */
+  abort(reset = false): void {
     if (this.#state === CLOSED) return;
     this.#state = CLOSED;
     this.#pending = null;
     this.plane.wheel.cancel(this);
-    this.#socket.destroy();
+    if (reset) this.#socket.resetAndDestroy();
+    else this.#socket.destroy();
     this.#onClosed(this);
   }
 

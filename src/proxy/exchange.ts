@@ -67,6 +67,8 @@ export class Exchange {
   reason: ErrorCode | "ok" | "redirect" = "ok";
   responseStarted = false;
   chunkedDown = false;
+  /** Only the end of the connection says that the response is complete (an HTTP/1.0 client). */
+  untilClose = false;
   closeAfter: boolean;
   bytesOut = 0;
   /** Sees every byte of the response's body as it passes. */

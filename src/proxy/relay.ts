@@ -24,7 +24,8 @@ export function relayHead(x: Exchange, head: ResponseHead, whole: string | null)
   if (!x.bodyEnded || x.plane.draining) x.closeAfter = true;
   const open = head.framing === "chunked" || head.framing === "close";
   x.chunkedDown = open && x.head.version === 11;
-  if (open && x.head.version === 10) x.closeAfter = true;
+  x.untilClose = open && x.head.version === 10;
+  if (x.untilClose) x.closeAfter = true;
   const edits = x.choice.backend?.responseEdits ?? null;
   if (edits !== null) {
     for (const name of edits.drop) if (!FRAMING.has(name)) head.dropName(name);

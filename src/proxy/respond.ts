@@ -81,6 +81,6 @@ export function connectionLine(x: Exchange): string {
 
 /** Ends a response that cannot be completed so that the client cannot take it for complete. */
 export function breakOff(x: Exchange): void {
-  x.connection.abort();
+  x.connection.abort(x.untilClose);
   x.finish();
 }

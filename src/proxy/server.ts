@@ -45,6 +45,7 @@ export class DataPlane {
   readonly #reusePort: boolean;
   readonly #admitted: { onEmpty: (() => void) | undefined } = { onEmpty: undefined };
   #sweepAtMs = 0;
+  #drained: Promise<void> | undefined;
 
   constructor(options: DataPlaneOptions) {
     const { metrics, gates, limits, accessLog, random, clock } = options;
@@ -136,7 +137,12 @@ export class DataPlane {
    * Stops: no new connection is taken, idle ones are closed, requests in flight are finished and
    * their connections closed; what is left after `graceMs` is cut. Resolves when nothing is left.
    */
-  async drain(graceMs: number): Promise<void> {
+  drain(graceMs: number): Promise<void> {
+    this.#drained ??= this.#drain(graceMs);
+    return this.#drained;
+  }
+
+  async #drain(graceMs: number): Promise<void> {
     const plane = this.#plane;
     const listeners = [...this.#listeners.values()];
     this.#listeners.clear();

@@ -17,6 +17,8 @@ export interface Origin extends AsyncDisposable {
   readonly requests: SeenRequest[];
   /** Connections accepted. */
   readonly connections: () => number;
+  /** Of these, how many are open. */
+  readonly open: () => number;
 }
 
 export interface SeenRequest {
@@ -56,13 +58,19 @@ export async function origin(
     });
   };
   const server = createServer({ keepAliveTimeout: 60_000 }, listener);
-  server.on("connection", () => connections++);
+  let open = 0;
+  server.on("connection", (socket) => {
+    connections++;
+    open++;
+    socket.on("close", () => open--);
+  });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   return {
     port: (server.address() as AddressInfo).port,
     requests,
     connections: () => connections,
+    open: () => open,
     async [Symbol.asyncDispose]() {
       server.closeAllConnections();
       server.close();
@@ -207,7 +215,8 @@ export function statuses(text: string): number[] {
 export async function eventually(condition: () => boolean, timeoutMs = 5000): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   while (!condition()) {
-    if (performance.now() > deadline) throw new Error(`Timed out waiting for ${condition}`);
+    if (performance.now() > deadline)
+      throw new Error(`Timed out waiting for ${condition.toString()}`);
     await new Promise((resolve) => {
       setImmediate(resolve);
     });
