@@ -6,7 +6,7 @@
 import type { Backend } from "../resource/backend.ts";
 import type { JsonObject } from "../base/json.ts";
 import type { Resource } from "../resource/resource.ts";
-import { armId, dataOf, hashOf, versionOf } from "../rollout/revision.ts";
+import { armId, dataOf, hashOf, revisionHash, versionOf } from "../rollout/revision.ts";
 import { desiredSplit } from "../rollout/weight.ts";
 import type { BackendProblem, BackendTarget, Compiled, SplitTrace } from "./compiled.ts";
 import { connectBackend, connectService } from "./endpoints.ts";
@@ -140,6 +140,9 @@ interface Version {
   readonly live: Resource;
 }
 
+/** Versions that can stand in the id of an arm, which is a label of metrics and a part key. */
+const PLAIN_VERSION = /^[\w.+-]{1,63}$/;
+
 type ArmsResult =
   | { readonly versions: readonly Version[]; readonly salt: string }
   | { readonly problem: BackendProblem };
@@ -154,7 +157,8 @@ function readArms(reader: TracingReader, target: BackendTarget): ArmsResult {
   if (governed === undefined) {
     const spec = live.spec ?? {};
     const version = typeof spec["version"] === "string" ? spec["version"] : "live";
-    const arm = { revision: version, label: version, role: "stable", weightBp: 10_000 } as const;
+    const revision = PLAIN_VERSION.test(version) ? version : revisionHash(kind, spec);
+    const arm = { revision, label: version, role: "stable", weightBp: 10_000 } as const;
     return { versions: [{ ...arm, spec, live }], salt: "" };
   }
   const { rollout, revisions } = governed;
