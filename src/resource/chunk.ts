@@ -41,7 +41,7 @@ export interface Chunk {
 }
 
 /** More expanded aliases than this are taken for an attack ("billion laughs"). */
-const ALIASES_MAX = 100;
+const ALIASES_MAX = 1000;
 
 /** One slip in a document's syntax draws others after it. */
 const SYNTAX_ISSUES_MAX = 3;

@@ -4,8 +4,9 @@ import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync 
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test, type TestContext } from "node:test";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { AdmissionError, createWriter } from "../../src/admission/writer.ts";
-import { systemClock } from "../../src/base/clock.ts";
+import { type Clock, systemClock } from "../../src/base/clock.ts";
 import { createFileRule } from "../../src/file/ownership.ts";
 import { createFileSource, type FileSource, type LoadResult } from "../../src/file/source.ts";
 import type { Backend } from "../../src/resource/backend.ts";
@@ -14,6 +15,7 @@ import { parseResource } from "../../src/resource/parse.ts";
 import type { Resource } from "../../src/resource/resource.ts";
 import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { type Change, StoreError } from "../../src/store/store.ts";
+import { VirtualClock } from "../support/clock.ts";
 
 function backend(name: string, port: number): string {
   return (
@@ -57,18 +59,18 @@ class Fixture {
   }
 
   /** A source over the folder, or over files in it; a new one stands for a restart. */
-  source(...names: string[]): FileSource {
+  source(names: readonly string[] = [], clock: Clock = systemClock): FileSource {
     return createFileSource({
       paths: names.length === 0 ? [this.folder] : names.map((name) => path.join(this.folder, name)),
       store: this.store,
       writer: this.writer,
-      clock: systemClock,
+      clock,
       onIssues: (issues) => this.told.push(issues),
     });
   }
 
   load(...names: string[]): Promise<LoadResult> {
-    return this.source(...names).load();
+    return this.source(names).load();
   }
 
   async applied(...names: string[]): Promise<number> {
@@ -322,6 +324,30 @@ test("issues are told when they change, and when they are gone", async (t) => {
     f.told.map((issues) => issues.length),
     [1, 0],
   );
+});
+
+test("a refused write is tried again without a change of the file", async (t) => {
+  const f = new Fixture(t);
+  const clock = new VirtualClock();
+  f.write("a.yaml", backend("a", 1));
+  f.refusal = new AdmissionError("not now");
+  const source = f.source([], clock);
+  const stop = source.watch();
+  t.after(stop);
+  const until = async (isReached: () => boolean): Promise<void> => {
+    const deadlineMs = Date.now() + 20_000;
+    while (!isReached()) {
+      assert.ok(Date.now() < deadlineMs, "not reached in time");
+      clock.advance(10);
+      await nextTurn();
+    }
+  };
+  await until(() => f.told.length === 1);
+  f.refusal = undefined;
+  const refusedAtMs = clock.monotonic();
+  await until(() => f.state === "a:1" && f.told.length === 2);
+  assert.ok(clock.monotonic() - refusedAtMs >= 4900, "not before its time");
+  assert.deepEqual(f.told[1], []);
 });
 
 test(

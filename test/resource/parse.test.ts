@@ -1,7 +1,15 @@
 /** Texts → drafts and issues: YAML and JSON, places, limits, and what must never be thrown. */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { array, assert as assertProperty, constantFrom, jsonValue, property } from "fast-check";
+import {
+  array,
+  assert as assertProperty,
+  constantFrom,
+  jsonValue,
+  property,
+  tuple,
+} from "fast-check";
 import { formatIssue } from "../../src/resource/issue.ts";
 import { KINDS } from "../../src/resource/kinds.ts";
 import { parseDocuments, parseResource, TextParser } from "../../src/resource/parse.ts";
@@ -276,5 +284,46 @@ test("property: no text and no JSON value makes the parser throw", () => {
       },
     ),
     { numRuns: 1500 },
+  );
+});
+
+/** All places of a JSON value, as paths. */
+function placesOf(value: unknown, place: readonly string[] = []): (readonly string[])[] {
+  const inner = typeof value === "object" && value !== null ? Object.entries(value) : [];
+  return [place, ...inner.flatMap(([key, item]) => placesOf(item, [...place, key]))];
+}
+
+/** The value with what stands at `place` replaced. */
+function replaceAt(value: unknown, place: readonly string[], by: unknown): unknown {
+  const [key, ...rest] = place;
+  if (key === undefined) return by;
+  if (Array.isArray(value)) {
+    return value.map((item: unknown, index) =>
+      String(index) === key ? replaceAt(item, rest, by) : item,
+    );
+  }
+  const object = value as Readonly<Record<string, unknown>>;
+  return { ...object, [key]: replaceAt(object[key], rest, by) };
+}
+
+test("property: a right document with any part replaced is read or refused, and read alike", () => {
+  const folder = new URL("../golden/resource/", import.meta.url);
+  const drafts = KINDS.flatMap(({ kind }) =>
+    parseDocuments(readFileSync(new URL(`${kind}.in.yaml`, folder), "utf8")).documents.map(
+      ({ draft }) => draft,
+    ),
+  );
+  const replaced = constantFrom(...drafts).chain((draft) =>
+    tuple(constantFrom(...placesOf(draft)), jsonValue({ maxDepth: 2 })).map(([place, by]) =>
+      replaceAt(draft, place, by),
+    ),
+  );
+  assertProperty(
+    property(replaced, (value) => {
+      const parsed = parseResource(value);
+      if (parsed.ok) assert.deepEqual(parseResource(parsed.draft), parsed);
+      else assert.notEqual(parsed.issues.length, 0);
+    }),
+    { numRuns: 3000 },
   );
 });
