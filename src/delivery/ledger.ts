@@ -169,10 +169,14 @@ export class Ledger {
   }
 
   #useArm(armId: string, by: number, generation: number): void {
-    const use = this.#armUses.get(armId) ?? newUse(() => this.#gates.remove(armId));
+    let use = this.#armUses.get(armId);
+    if (use === undefined) {
+      const free = (): void => this.#gates.remove(armId);
+      use = { free, count: 0, unusedSince: 0, freeAtMs: 0 };
+      this.#armUses.set(armId, use);
+    }
     if (use.count === 0 && by > 0) this.#gates.reserve(armId);
     change(use, by, generation);
-    this.#armUses.set(armId, use);
   }
 
   #nameSplits(key: PartKey, before: Part | undefined, after: Part | undefined): void {
@@ -208,20 +212,15 @@ export class Ledger {
 
   #useRow({ route, armId }: MetricRow, by: number, generation: number): void {
     const key = `${route}\n${armId}`;
-    const use =
-      this.#rowUses.get(key) ??
-      Object.assign(
-        newUse(() => this.#rows.remove(route, armId)),
-        { route, armId },
-      );
+    let use = this.#rowUses.get(key);
+    if (use === undefined) {
+      const free = (): void => this.#rows.remove(route, armId);
+      use = { free, count: 0, unusedSince: 0, freeAtMs: 0, route, armId };
+      this.#rowUses.set(key, use);
+    }
     if (use.count === 0 && by > 0) this.#rows.reserve(route, armId);
     change(use, by, generation);
-    this.#rowUses.set(key, use);
   }
-}
-
-function newUse(free: () => void): Use {
-  return { free, count: 0, unusedSince: 0, freeAtMs: 0 };
 }
 
 function change(use: Use, by: number, generation: number): void {
