@@ -62,7 +62,8 @@ function nameOf(header: { readonly name: string }): string {
   return header.name.toLowerCase();
 }
 
-function checkOwned(name: string, path: readonly (string | number)[], refuse: Refuse): void {
+/** Refuses the name of a header that the gateway itself answers for. */
+export function checkOwned(name: string, path: readonly (string | number)[], refuse: Refuse): void {
   const lower = name.toLowerCase();
   if (lower === "host") {
     refuse(path, "Host is changed by a URLRewrite filter's hostname, not by a header filter");

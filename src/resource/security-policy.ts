@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { policyStatus } from "./condition.ts";
 import { headerName, namespaceName, resourceName } from "./format.ts";
+import { checkOwned } from "./http-filter.ts";
 import { defineKind, type Typed } from "./kind.ts";
 import { targetsColumn } from "./policy-column.ts";
 import { policyTargets, SLUICE_GROUP } from "./reference.ts";
@@ -49,7 +50,7 @@ const extractFrom = extractFields
   )
   .describe("Where a key is looked for.");
 
-const apiKeyAuth = object({
+const apiKeyFields = object({
   credentialRefs: z.array(credentialReference).min(1).max(64).describe("Where keys come from."),
   extractFrom: z
     .array(extractFrom)
@@ -64,6 +65,13 @@ const apiKeyAuth = object({
     .exactOptional()
     .describe("true: the key is removed before the request goes to the backend."),
 });
+
+const apiKeyAuth = apiKeyFields.superRefine(
+  across((auth: z.infer<typeof apiKeyFields>, refuse) => {
+    const header = auth.forwardClientIDHeader;
+    if (header !== undefined) checkOwned(header, ["forwardClientIDHeader"], refuse);
+  }),
+);
 
 const specFields = object(
   {
