@@ -38,8 +38,10 @@ export function problemsOfStatus(draft: StatusDraft): readonly Problem[] {
   }
   // A Gateway's own conditions only sum up those of its listeners, if there is something in them.
   if (draft.listeners === undefined || problems.length === 0) look("", draft.conditions ?? []);
-  for (const parent of draft.parents ?? []) {
-    look(`parent ${referenceText(parent.parentRef)}`, parent.conditions);
+  for (const [index, { parentRef, conditions }] of (draft.parents ?? []).entries()) {
+    // References are those of the route, the same at each of its parents.
+    const own = conditions.filter(({ type }) => index === 0 || type !== "ResolvedRefs");
+    look(`parent ${referenceText(parentRef)}`, own);
   }
   for (const ancestor of draft.ancestors ?? []) {
     look(`target ${referenceText(ancestor.ancestorRef)}`, ancestor.conditions);
