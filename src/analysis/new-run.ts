@@ -3,7 +3,7 @@
  * Templates may name further templates; their metrics and arguments are laid together, and what
  * does not fit is said in words (Argo: NewAnalysisRunFromTemplates).
  */
-import { type JsonObject, type JsonValue, isJsonObject } from "../base/json.ts";
+import { isJsonObject } from "../base/json.ts";
 import type { Resource, ResourceDraft } from "../resource/resource.ts";
 import { type Resolved, resolveArgs } from "./resolve-args.ts";
 import {
@@ -42,7 +42,7 @@ export interface NewAnalysisRunOptions {
 }
 
 export type NewAnalysisRun =
-  | { readonly ok: true; readonly draft: ResourceDraft & { readonly spec: JsonObject } }
+  | { readonly ok: true; readonly draft: ResourceDraft & { readonly spec: AnalysisRunSpec } }
   | { readonly ok: false; readonly message: string };
 
 /** The run that these templates describe, or why there is none. */
@@ -73,7 +73,7 @@ export function newAnalysisRun(options: NewAnalysisRunOptions): NewAnalysisRun {
           { apiVersion, kind, name, uid, controller: true, blockOwnerDeletion: true },
         ],
       },
-      spec: spec.value as unknown as JsonObject,
+      spec: spec.value,
     },
   };
 }
@@ -122,7 +122,9 @@ function collectTemplates({
     const namespace = kind === "AnalysisTemplate" ? owner.metadata.namespace : "";
     const template = view.get(kind, namespace, ref.templateName);
     if (template === undefined) return fail(`${key} not found`);
-    const spec = (template.spec ?? {}) as unknown as AnalysisTemplateSpec;
+    // Its schema validated it when it was admitted.
+    const admitted: unknown = template.spec ?? {};
+    const spec = admitted as AnalysisTemplateSpec;
     found.set(key, spec);
     queue.unshift(...(spec.templates ?? []));
   }
@@ -178,7 +180,7 @@ const PATH_STEP = /\.?([^.[\]]+)|\['([^']*)'\]|\["([^"]*)"\]/y;
 
 /** A field such as "metadata.labels['region']" as text; undefined where there is none. */
 function fieldOf(resource: Resource, path: string): string | undefined {
-  let value: JsonValue | undefined = resource as unknown as JsonObject;
+  let value: unknown = resource;
   let at = 0;
   while (at < path.length) {
     PATH_STEP.lastIndex = at;
@@ -186,7 +188,7 @@ function fieldOf(resource: Resource, path: string): string | undefined {
     if (step === null) return undefined;
     at = PATH_STEP.lastIndex;
     const key = step[1] ?? step[2] ?? step[3] ?? "";
-    if (Array.isArray(value)) value = (value as readonly JsonValue[])[Number(key)];
+    if (Array.isArray(value)) value = (value as readonly unknown[])[Number(key)];
     else if (isJsonObject(value) && Object.hasOwn(value, key)) value = value[key];
     else return undefined;
   }

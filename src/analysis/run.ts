@@ -145,12 +145,14 @@ export function isFinal(phase: AnalysisPhase): boolean {
 
 /** The spec of an AnalysisRun resource; validated by its schema when it was admitted. */
 export function specOf(run: Resource): AnalysisRunSpec {
-  return (run.spec ?? { metrics: [] }) as unknown as AnalysisRunSpec;
+  const spec: unknown = run.spec ?? { metrics: [] };
+  return spec as AnalysisRunSpec;
 }
 
 /** The status of an AnalysisRun resource; a run that nobody looked at yet is Pending. */
 export function statusOf(run: Resource): AnalysisRunStatus {
-  const status = (run.status ?? {}) as unknown as Partial<AnalysisRunStatus>;
+  const written: unknown = run.status ?? {};
+  const status = written as Partial<AnalysisRunStatus>;
   // Argo writes "" for a run that its controller has not seen yet.
   return { ...status, phase: status.phase || "Pending" };
 }

@@ -16,7 +16,6 @@ import {
   unmeasuredSince,
   waitingMessage,
 } from "../../src/analysis/run.ts";
-import type { JsonObject } from "../../src/base/json.ts";
 import { seededRandom } from "../../src/base/random.ts";
 import {
   type AnalysisRunController,
@@ -113,8 +112,8 @@ class World {
     const owner = await this.create(draftOf("Rollout", "checkout", {}));
     await this.create(
       draftOf("AnalysisTemplate", "healthy", {
-        metrics: metrics as unknown as JsonObject[],
-        args: args as JsonObject[],
+        metrics,
+        args,
       }),
     );
     const made = newAnalysisRun({
@@ -150,7 +149,7 @@ class World {
   }
 }
 
-function draftOf(kind: string, name: string, spec: JsonObject): ResourceDraft {
+function draftOf(kind: string, name: string, spec: object): ResourceDraft {
   const apiVersion = "argoproj.io/v1alpha1";
   return { apiVersion, kind, metadata: { name, namespace: "shop" }, spec };
 }
@@ -261,8 +260,7 @@ test("a later run does not look at what happened before it began", async () => {
 
 test("a run of nobody's rollout cannot use the gateway's own metrics", async () => {
   const world = new World();
-  const spec = { metrics: [SUCCESS_RATE] } as unknown as JsonObject;
-  await world.create(draftOf("AnalysisRun", "run", spec));
+  await world.create(draftOf("AnalysisRun", "run", { metrics: [SUCCESS_RATE] }));
   await world.advance(60_000);
   assert.equal(world.status.phase, "Error");
   assert.match(world.status.message ?? "", /consecutiveErrors \(5\).*this run has no rollout/);

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { type NewAnalysisRunOptions, newAnalysisRun } from "../../src/analysis/new-run.ts";
-import type { AnalysisTemplateSpec, Argument, Metric } from "../../src/analysis/run.ts";
+import type { AnalysisRunSpec, AnalysisTemplateSpec, Metric } from "../../src/analysis/run.ts";
 import type { Resource } from "../../src/resource/resource.ts";
 
 function metric(name: string, more: Partial<Metric> = {}): Metric {
@@ -50,13 +50,9 @@ function make(
   });
 }
 
-function specOf(made: ReturnType<typeof newAnalysisRun>): {
-  metrics: Metric[];
-  args?: Argument[];
-  dryRun?: unknown;
-} {
+function specOf(made: ReturnType<typeof newAnalysisRun>): AnalysisRunSpec {
   assert.ok(made.ok, made.ok ? "" : made.message);
-  return made.draft.spec as unknown as { metrics: Metric[]; args?: Argument[] };
+  return made.draft.spec;
 }
 
 function messageOf(made: ReturnType<typeof newAnalysisRun>): string {
