@@ -147,6 +147,8 @@ export class SqliteStore implements Store {
     this.#table.put(key, row.deleted ? undefined : resource);
     this.resourceVersion = row.version;
     if (row.version <= this.#prunedFloor) return;
+    // Created and deleted while the disk refused writes: on disk it never was.
+    if (row.deleted && previous === undefined) return;
     const type = row.deleted ? "DELETED" : previous === undefined ? "ADDED" : "MODIFIED";
     const event: WatchEvent = { type, resource, previous };
     this.#history.add([{ version: row.version, event, size: row.body.length }]);
