@@ -6,20 +6,21 @@
 import type { JsonObject } from "../base/json.ts";
 import type { Issue } from "../resource/issue.ts";
 
-export interface StatusCause {
+export type StatusCause = {
   readonly reason: string;
   readonly message: string;
   readonly field: string;
-}
+};
 
-export interface StatusDetails {
+/** A type and not an interface, so that it is JSON to the compiler. */
+export type StatusDetails = {
   readonly name?: string;
   readonly group?: string;
   readonly kind?: string;
   readonly uid?: string;
   readonly causes?: readonly StatusCause[];
   readonly retryAfterSeconds?: number;
-}
+};
 
 /** Which resource an answer is about, as URLs name it. */
 export interface Subject {
@@ -56,7 +57,7 @@ export class ApiError extends Error {
       status: "Failure",
       message: this.message,
       reason: this.reason,
-      details: { ...this.details } as unknown as JsonObject,
+      details: this.details,
       code: this.code,
     };
   }

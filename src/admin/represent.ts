@@ -2,6 +2,8 @@
  * How resources look on the wire: as they are stored, save that an empty namespace is absent and
  * that the apiVersion is the one asked for; as metadata alone; or as rows of a table for people.
  */
+import { assert } from "../base/assert.ts";
+import { isJsonObject } from "../base/json.ts";
 import type { JsonObject, JsonValue } from "../base/json.ts";
 import { apiVersionOf } from "../resource/kind.ts";
 import type { Column, KindDefinition } from "../resource/kind.ts";
@@ -57,7 +59,7 @@ export function presentList(
 /** The resource under the apiVersion asked for, without what the API leaves out when empty. */
 export function toWire(resource: Resource, as: Pick<Presentation, "kind" | "version">): JsonObject {
   return {
-    ...(resource as unknown as JsonObject),
+    ...(resource as JsonObject),
     apiVersion: apiVersionOf(as.kind.group, as.version),
     metadata: metadataOf(resource),
   };
@@ -74,7 +76,8 @@ function toMetadata(resource: Resource): JsonObject {
 function metadataOf(resource: Resource): JsonObject {
   const { namespace, ...rest } = resource.metadata;
   const own = namespace === "" ? rest : { ...rest, namespace };
-  return own as unknown as JsonObject;
+  assert(isJsonObject(own), "metadata is an object");
+  return own;
 }
 
 function toTable(

@@ -31,6 +31,8 @@ const IDLE_TIMEOUT_MS = 75_000;
 const CONNECTIONS_MAX = 2048;
 const CLOSE_GRACE_MS = 5000;
 
+const IN_USE = "the address is already in use; choose another with --admin HOST:PORT";
+
 export interface AdminOptions {
   readonly store: Store;
   readonly writer: Writer;
@@ -255,7 +257,7 @@ async function ensureDefaultNamespace({ store, writer, onFault }: AdminOptions):
 function listenOn(server: Server, host: string, port: number): Promise<number> {
   return new Promise((resolve, reject) => {
     const onError = (error: NodeJS.ErrnoException): void => {
-      const why = error.code === "EADDRINUSE" ? "the address is already in use" : error.message;
+      const why = error.code === "EADDRINUSE" ? IN_USE : error.message;
       reject(new Error(`Cannot serve the admin API on ${host}:${port}: ${why}`, { cause: error }));
     };
     server.once("error", onError);

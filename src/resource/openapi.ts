@@ -24,7 +24,15 @@ export function openApiDocuments(): ReadonlyMap<string, OpenApiDocument> {
 }
 
 function makeDocuments(): ReadonlyMap<string, OpenApiDocument> {
-  const byPath = Map.groupBy(KINDS, ({ group, version }) => apiPath(group, version));
+  // kubectl validates a document against the version that it names, so each version has its own.
+  const served = KINDS.flatMap((definition) =>
+    [definition.version, ...definition.olderVersions].map((version) => ({
+      ...definition,
+      version,
+      olderVersions: [],
+    })),
+  );
+  const byPath = Map.groupBy(served, ({ group, version }) => apiPath(group, version));
   const made = new Map<string, OpenApiDocument>();
   for (const [path, kinds] of byPath) {
     const document = makeDocument(kinds);

@@ -5,6 +5,8 @@ import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import test from "node:test";
 import { AdmissionError } from "../../src/admission/writer.ts";
+import { systemClock } from "../../src/base/clock.ts";
+import { openSqliteStore } from "../../src/store/sqlite.ts";
 import { StoreError } from "../../src/store/store.ts";
 import { ask, openAdmin } from "../support/admin.ts";
 import type { RequestOptions, TestAdmin } from "../support/admin.ts";
@@ -624,6 +626,34 @@ test("rules and disks that refuse", async () => {
     admin.faults.splice(0).join(),
     /DELETE .*\/backends\/one failed: TypeError: secret detail/,
   );
+});
+
+test("an abort is in force even on a full disk, and nothing else is", async () => {
+  const store = openSqliteStore({ path: ":memory:", clock: systemClock, pagesMax: 100 });
+  await using admin = await openAdmin({ store });
+  const rollouts = "/apis/argoproj.io/v1alpha1/namespaces/default/rollouts";
+  const workloadRef = { apiVersion: "sluice.dev/v1alpha1", kind: "Backend", name: "one" };
+  const spec = { workloadRef, strategy: { canary: { steps: [{ setWeight: 5 }] } } };
+  const made = await ask(admin, `POST ${rollouts}`, { body: { metadata: { name: "one" }, spec } });
+  assert.equal(made.status, 201, made.text);
+  const configMaps = "/api/v1/namespaces/default/configmaps";
+  // Ever smaller, so that not even a status finds room in the end.
+  for (const length of [20_000, 2000, 200, 1]) {
+    let status = 201;
+    for (let index = 0; status === 201; index++) {
+      const body = {
+        metadata: { name: `m${length}-${index}` },
+        data: { text: "x".repeat(length) },
+      };
+      status = (await ask(admin, `POST ${configMaps}`, { body })).status;
+    }
+    assert.equal(status, 503);
+  }
+  const body = { status: { abort: true } };
+  const aborted = await ask(admin, `PATCH ${rollouts}/one/status`, { body, type: MERGE });
+  assert.equal(aborted.status, 200, aborted.text);
+  assert.match(aborted.headers.get("warning") ?? "", /the disk refuses writes/);
+  assert.equal(admin.store.get("Rollout", "default", "one")?.status?.["abort"], true);
 });
 
 test("pages are of one moment", async () => {

@@ -249,6 +249,19 @@ test("explain and api-resources", { skip: MISSING || OLD }, async () => {
   assert.equal((await ok("auth can-i create backends")).trim(), "yes");
 });
 
+test("older versions of a kind", { skip: MISSING || OLD }, async () => {
+  const route = `apiVersion: gateway.networking.k8s.io/v1beta1
+kind: HTTPRoute
+metadata: {name: old}
+spec: {parentRefs: [{name: edge}], rules: [{backendRefs: [{name: web, port: 80}]}]}
+`;
+  await ok("apply -f -", route);
+  const { apiVersion } = admin.store.get("HTTPRoute", "default", "old") ?? {};
+  assert.equal(apiVersion, "gateway.networking.k8s.io/v1");
+  assert.match(await ok("get httproutes.v1beta1.gateway.networking.k8s.io"), /^old /m);
+  await ok("delete -f -", route);
+});
+
 test("diff tells what apply would change", { skip: MISSING || OLD }, async () => {
   const version = admin.store.resourceVersion;
   const path = kubectl.file("backend.yaml", BACKEND.replace('"1"', '"42"'));

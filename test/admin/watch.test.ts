@@ -366,7 +366,8 @@ test("typed and untyped clients of @kubernetes/client-node", { timeout: TIMEOUT_
   await core.deleteNamespacedSecret({ name: "token", namespace, propagationPolicy: "Background" });
   await assert.rejects(core.readNamespacedSecret({ name: "token", namespace }), { code: 404 });
   const objects = k8s.KubernetesObjectApi.makeApiClient(config);
-  const document = { apiVersion: "sluice.dev/v1alpha1", kind: "Backend", ...backend("a") };
+  const kind = { apiVersion: "sluice.dev/v1alpha1", kind: "Backend" };
+  const document: k8s.KubernetesObject = { ...kind, ...backend("a") };
   const made = await objects.create(document);
   assert.equal(made.metadata?.name, "a");
   const patched = await objects.patch(
