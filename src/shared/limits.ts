@@ -4,7 +4,8 @@
  * is one compare-and-set of the time. A cell whose time has passed holds a full bucket, as a new one
  * would, so it is given to the next key that wants it.
  *
- * Never more than burst + rate × time is admitted. Two things make that hold while cells change hands.
+ * Never more than burst + rate × time is admitted, counted from a bucket's first use, and with a burst
+ * of two or more from any moment (see `baseOf`). Two things make that hold while cells change hands.
  * A cell's time only ever grows, so a compare-and-set that succeeds proves that the cell was not given
  * away in between. And a key gets a cell only under a lock that all claimants of that key share, so it
  * never has two.
@@ -36,6 +37,8 @@ const LOCK_WAIT_MS = 1;
 /** Looks at a changing cell before it is passed over; two stores of another thread take less. */
 const CHANGING_LOOKS_MAX = 100_000;
 const HEAD_BYTES = 8;
+/** Pauses in a stream of requests that are nobody's intention. */
+const JITTER_NS = 50_000_000n;
 
 /** `cells` is a power of two. */
 export function allocateLimits(cells: number): SharedArrayBuffer {
@@ -160,10 +163,12 @@ export class Limits {
 /**
  * From when the next token refills. A bucket of one token is empty whenever it is used, so what
  * refills while the next request is on its way would be lost, and a client at twice the limit would
- * be held to less than the limit. Lateness of up to one interval is therefore made good; the sum
- * since the bucket was first used still never exceeds 1 + rate × time.
+ * be held to less than the limit. Lateness of up to one interval is therefore made good, or of up to
+ * `JITTER_NS` where intervals are shorter than the pauses of networks and schedulers. The sum since
+ * the bucket was first used still never exceeds 1 + rate × time.
  */
 function baseOf(arrival: bigint, nowNs: bigint, { intervalNs, burst }: LimitRate): bigint {
   if (arrival > nowNs) return arrival;
-  return burst === 1 && nowNs - arrival <= intervalNs ? arrival : nowNs;
+  const lateNs = intervalNs > JITTER_NS ? intervalNs : JITTER_NS;
+  return burst === 1 && nowNs - arrival <= lateNs ? arrival : nowNs;
 }
