@@ -18,6 +18,7 @@ export function addressCovers(wide: string, narrow: string): boolean {
   return wide === "0.0.0.0" && !narrow.includes(":");
 }
 
+/** Whether some connection could be meant for a socket on either address. */
 export function addressesOverlap(a: string, b: string): boolean {
   return addressCovers(a, b) || addressCovers(b, a);
 }

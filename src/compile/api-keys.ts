@@ -26,6 +26,7 @@ export interface ApiKeyResult {
   readonly condition: ConditionDraft;
 }
 
+/** Adds the key set of a policy (Envoy Gateway `apiKeyAuth`) and says which references failed. */
 export function compileApiKeyAuth(deps: ApiKeyDeps, policy: SecurityPolicy): ApiKeyResult {
   const { apiKeyAuth } = policy.spec;
   const clients = new Map<string, string>();

@@ -7,6 +7,7 @@ import type { SplitTrace, StatusDraft } from "./compiled.ts";
 import type { PartKey } from "./program.ts";
 import { splitKey } from "./splits.ts";
 
+/** The draft for one Backend; `splits` are those of this compilation. */
 export function backendStatus(
   backend: Resource,
   splits: ReadonlyMap<PartKey, SplitTrace>,

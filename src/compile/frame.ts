@@ -34,6 +34,7 @@ export interface Frame {
   readonly routesTargeted: ReadonlySet<string>;
 }
 
+/** Reads everything that routes are compiled within; `previous` lends parts that stay equal. */
 export function readFrame(input: CompileInput, previous: Program | undefined): Frame {
   const parts = new PartSet(previous);
   const mayRefer = readGrants(input);

@@ -13,6 +13,7 @@ export interface GatewayStatusInput {
   readonly attachedTo: ReadonlyMap<ListenerNode, ReadonlySet<string>>;
 }
 
+/** The draft for one Gateway, with one entry for each of its listeners. */
 export function gatewayStatus(node: GatewayNode, context: GatewayStatusInput): StatusDraft {
   const listeners = node.listeners.map((listener) => listenerStatus(listener, context));
   return {

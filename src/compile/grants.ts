@@ -18,6 +18,7 @@ export interface CrossReference {
 /** Whether a reference may be followed. Within one namespace it always may. */
 export type MayRefer = (reference: CrossReference) => boolean;
 
+/** Reads all ReferenceGrants and returns the question that they answer. */
 export function readGrants(input: CompileInput): MayRefer {
   const grants = listOf(input, "ReferenceGrant");
   const byNamespace = Map.groupBy(grants, (grant) => grant.metadata.namespace);

@@ -30,6 +30,7 @@ type ModelRuleEntry = ModelRoutePart["rules"][number];
 /** The route that owns the LLM paths of a listener. */
 type Owners = Map<ListenerNode, AIGatewayRoute>;
 
+/** Compiles all AIGatewayRoutes, oldest first, for the older one owns what two ask for. */
 export function compileModelRoutes(context: CompileContext): void {
   const owners: Owners = new Map();
   const routes = listOf(context.input, "AIGatewayRoute");

@@ -5,6 +5,7 @@
 import { jsonEqual } from "../base/json.ts";
 import type { Part, PartKey, Program } from "./program.ts";
 
+/** The parts of one compilation by key. */
 export class PartSet {
   readonly parts: Map<PartKey, Part>;
   readonly #previous: Program | undefined;

@@ -43,6 +43,7 @@ export interface PolicyDeps {
 type PolicyKind = "SecurityPolicy" | "BackendTrafficPolicy";
 type Policy = StoredKinds[PolicyKind];
 
+/** Attaches all policies to their targets; adds key sets to `parts` and drafts to `statuses`. */
 export function readPolicies(deps: PolicyDeps): Policies {
   const auths = new Map<string, RulePart["auth"]>();
   const security = attachPolicies(deps, "SecurityPolicy", (policy) => {

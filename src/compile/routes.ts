@@ -26,6 +26,7 @@ import { listOf } from "./stored.ts";
 const ROUTE_KINDS: Referring["kinds"] = { Service: "", Backend: "sluice.dev" };
 const DEFAULT_MATCH: HttpMatch = { path: { type: "PathPrefix", value: "/" } };
 
+/** Compiles all HTTPRoutes; takes over what the compilation before found, where it still holds. */
 export function compileHttpRoutes(context: CompileContext): void {
   const { before } = context;
   // What a route came to holds only within the frame that it was compiled in.

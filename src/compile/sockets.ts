@@ -11,6 +11,7 @@ import { layOutTable } from "./pages.ts";
 import type { PageContext, PlacedMatch } from "./pages.ts";
 import type { PartKey } from "./program.ts";
 
+/** The key of a socket part, which is also how an unavailable socket is named. */
 export function socketKey(address: string, port: number): PartKey {
   return `socket/${address}:${port}`;
 }

@@ -84,6 +84,7 @@ export class SplitPass {
   }
 }
 
+/** The key of the split part of a backend. */
 export function splitKey(target: BackendTarget): PartKey {
   const port = target.port === undefined ? "" : `:${target.port}`;
   return `split/${target.kind}/${target.namespace}/${target.name}${port}`;

@@ -42,6 +42,7 @@ export function listOf<Kind extends keyof StoredKinds>(
   return input.list(kind).filter((resource) => isOfKind(resource, kind));
 }
 
+/** Whether a resource is there and of this kind. */
 export function isOfKind<Kind extends keyof StoredKinds>(
   resource: Resource | undefined,
   kind: Kind,

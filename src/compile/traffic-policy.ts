@@ -9,6 +9,7 @@ import { keyText } from "../resource/resource.ts";
 import { fullName } from "./age.ts";
 import type { RateLimit, SplitHash } from "./program.ts";
 
+/** Where the key of a sticky split is found (`split.hash`); undefined for random. */
 export function readSplitHash(policy: BackendTrafficPolicy): SplitHash | undefined {
   const hash = policy.spec.split?.hash;
   if (hash?.header !== undefined) return { type: "header", name: hash.header.toLowerCase() };

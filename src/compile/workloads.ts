@@ -6,6 +6,7 @@ import { WORKLOAD_KINDS, workloadKeyOf } from "../rollout/revision.ts";
 import type { BackendTarget } from "./compiled.ts";
 import type { CompileContext } from "./context.ts";
 
+/** Compiles the split of every workload that a Rollout names. */
 export function compileWorkloads(context: CompileContext): void {
   for (const rollout of context.input.list("Rollout")) {
     const key = workloadKeyOf(rollout);
