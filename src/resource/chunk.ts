@@ -19,6 +19,7 @@ import { isJsonObject } from "../base/json.ts";
 import { checkDocument } from "./check.ts";
 import { type Finding, toIssue } from "./message.ts";
 import type { ResourceDraft } from "./resource.ts";
+import { KUBERNETES_SCALARS } from "./yaml-scalar.ts";
 
 /** 1-based. */
 export interface Place {
@@ -78,6 +79,7 @@ class Reader {
       logLevel: "error",
       merge: true,
       stringKeys: true,
+      customTags: (tags) => [...KUBERNETES_SCALARS, ...tags],
     });
     for (const document of Array.isArray(parsed) ? parsed : []) this.#readDocument(document);
   }

@@ -144,6 +144,38 @@ test("JSON, anchors, merge keys, Lists and Windows line ends are read", () => {
   });
 });
 
+/** What kubectl 1.32 makes of plain scalars (`create --dry-run=client -o json`). */
+const SCALARS: readonly [written: string, read: unknown][] = [
+  ["y", true],
+  ["No", false],
+  ["on", true],
+  ["OFF", false],
+  ["true", true],
+  ["0777", 511],
+  ["0o17", 15],
+  ["0b11", 3],
+  ["0x1F", 31],
+  ["1_000", 1000],
+  ["+1", 1],
+  ["1e3", 1000],
+  ["12:30", "12:30"],
+  ["2026-01-01", "2026-01-01"],
+  ["=", "="],
+  ["'y'", "y"],
+  ['"0777"', "0777"],
+  ["yess", "yess"],
+];
+
+for (const [written, read] of SCALARS) {
+  test(`the scalar ${written} is read as kubectl reads it`, () => {
+    const { documents } = parseDocuments(
+      `apiVersion: apps/v1\nkind: ControllerRevision\nmetadata: {name: a}\ndata: {v: ${written}}\n` +
+        "revision: 1\n",
+    );
+    assert.deepEqual(documents[0]?.draft["data"], { v: read });
+  });
+}
+
 test("a text is read alike whole, in stretches and after an edit", () => {
   const document = (name: string, note: string): string =>
     `${BACKEND}metadata: {name: ${name}, annotations: {note: ${JSON.stringify(note)}}}\n${SPEC}`;
