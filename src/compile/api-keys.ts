@@ -11,6 +11,7 @@ import type { CompileInput } from "./compiled.ts";
 import type { MayRefer } from "./grants.ts";
 import type { PartSet } from "./part-set.ts";
 import type { ApiKeyAuth, PartKey } from "./program.ts";
+import { resolvedRefs } from "./references.ts";
 import { decodeSecret } from "./secret.ts";
 import { isOfKind } from "./stored.ts";
 
@@ -49,7 +50,7 @@ export function compileApiKeyAuth(deps: ApiKeyDeps, policy: SecurityPolicy): Api
     ...(header !== undefined && { forwardClientIdHeader: header }),
     sanitize: apiKeyAuth.sanitize ?? false,
   };
-  return { auth, condition: resolved(problems) };
+  return { auth, condition: resolvedRefs(problems) };
 }
 
 interface Problem {
@@ -130,14 +131,4 @@ function addKeySet(parts: PartSet, name: string, clients: ReadonlyMap<string, st
   const key = `keys/${name}`;
   parts.add({ type: "keys", key, pages });
   return key;
-}
-
-function resolved(problems: readonly Problem[]): ConditionDraft {
-  const first = problems[0];
-  if (first === undefined) {
-    const message = "All references are resolved";
-    return { type: "ResolvedRefs", status: "True", reason: "ResolvedRefs", message };
-  }
-  const message = problems.map((problem) => problem.message).join("; ");
-  return { type: "ResolvedRefs", status: "False", reason: first.reason, message };
 }

@@ -80,8 +80,10 @@ function isTargetKind(kind: string): kind is BackendTarget["kind"] {
 
 const MESSAGES_MAX = 8;
 
-/** The condition `ResolvedRefs` of a route: the first problem gives the reason. */
-export function resolvedRefs(problems: readonly BackendProblem[]): ConditionDraft {
+/** The condition `ResolvedRefs`: the first problem gives the reason, some of them the message. */
+export function resolvedRefs(
+  problems: readonly { readonly reason: string; readonly message: string }[],
+): ConditionDraft {
   const first = problems[0];
   if (first === undefined) {
     const message = "All references are resolved";
