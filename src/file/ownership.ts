@@ -54,7 +54,7 @@ export function isOwned(record: FileRecord, uid: string | undefined): boolean {
   return uid !== undefined && (record.uid === undefined || record.uid === uid);
 }
 
-/** What to tell whoever changes a file's resource by other means; undefined for others' resources. */
+/** What to tell whoever changes a file's resource by other means; undefined for others. */
 export function ownershipWarning(store: Store, key: ResourceKey): string | undefined {
   const value = store.records("file").get(keyText(key));
   const record = value === undefined ? undefined : toRecord(value);

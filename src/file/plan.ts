@@ -1,6 +1,6 @@
 /**
- * What files ask for, against what they asked for last: pure decisions. A file is taken whole or not
- * at all; a file that is not taken stands as its records say, for its last good version stays.
+ * What files ask for, against what they asked for last: pure decisions. A file is taken whole or
+ * not at all; a file that is not taken stands as its records say, for its last good version stays.
  */
 import type { Issue } from "../resource/issue.ts";
 import type { ParsedDocument } from "../resource/parse.ts";

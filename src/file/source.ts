@@ -1,6 +1,6 @@
 /**
- * Files and folders as a source of resources. Every scan looks at all files, so that a change missed
- * and a change seen take the same path; a file whose documents have not changed writes nothing, and
+ * Files and folders as a source of resources. Every scan looks at all files, so that a change
+ * missed and a change seen take the same path; a file whose documents have not changed writes nothing, and
  * a file that is wrong changes nothing.
  */
 import path from "node:path";

@@ -6,7 +6,7 @@ export interface Issue {
   /** 1-based; undefined where the document has no text (an API request in JSON). */
   readonly line?: number;
   readonly column?: number;
-  /** Where in the document: "spec.rules[0].backendRefs[1].weight"; empty for the document itself. */
+  /** Where in the document: "spec.rules[0].backendRefs[1].weight"; empty for all of it. */
   readonly path: string;
   /** What is wrong and what would be valid, in one sentence. */
   readonly message: string;

@@ -134,7 +134,7 @@ function queryParameter(name: string, description: string): JsonObject {
   return { name, in: "query", description, schema: { type: "string" } };
 }
 
-/** One JSON Schema (draft 7) for documents of every kind, for editors to check and complete with. */
+/** One JSON Schema (draft 7) for documents of every kind, for editors to check with. */
 export function jsonSchema(): JsonObject {
   const definitions: Record<string, JsonObject> = {};
   for (const definition of KINDS) definitions[definition.kind] = schemaOf(definition, "draft-7");

@@ -30,7 +30,7 @@ export interface ObjectMeta {
   readonly ownerReferences?: readonly OwnerReference[];
 }
 
-/** A stored resource. Kinds without spec and status (Secret, EndpointSlice …) add their own fields. */
+/** A stored resource. Kinds without spec and status (Secret …) add fields of their own. */
 export interface Resource {
   readonly apiVersion: string;
   readonly kind: string;
@@ -40,7 +40,7 @@ export interface Resource {
   readonly [field: string]: JsonValue | object | undefined;
 }
 
-/** A resource before the store has given it uid, version and times: what a file or a client sends. */
+/** A resource before the store has given it uid, version and times: what is sent. */
 export interface ResourceDraft {
   readonly apiVersion: string;
   readonly kind: string;

@@ -1,4 +1,4 @@
-/** Files and folders as a source: what is applied, kept, deleted and said, on real files and a store. */
+/** Files and folders as a source: what is applied, kept, deleted and said, on real files. */
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";

@@ -1,6 +1,7 @@
 /**
  * Golden files, one for each kind: `KIND.in.yaml` holds documents that are right and wrong,
- * `KIND.out.yaml` the drafts with their defaults and every issue with its place. `UPDATE=1` rewrites.
+ * `KIND.out.yaml` the drafts with their defaults and every issue with its place. `UPDATE=1`
+ * rewrites.
  */
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
