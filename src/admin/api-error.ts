@@ -87,12 +87,13 @@ export function alreadyExists(subject: Subject): ApiError {
   return new ApiError({ code: 409, reason: "AlreadyExists" }, message, detailsOf(subject));
 }
 
+const STALE =
+  "the object has been modified; please apply your changes to the latest version and try again";
+
 /** `why` defaults to Kubernetes' sentence on a stale resourceVersion. */
-export function conflict(
-  subject: Subject,
-  why = "the object has been modified; please apply your changes to the latest version and try again",
-): ApiError {
-  const message = `Operation cannot be fulfilled on ${qualified(subject)} "${subject.name}": ${why}`;
+export function conflict(subject: Subject, why = STALE): ApiError {
+  const what = `${qualified(subject)} "${subject.name}"`;
+  const message = `Operation cannot be fulfilled on ${what}: ${why}`;
   return new ApiError({ code: 409, reason: "Conflict" }, message, detailsOf(subject));
 }
 

@@ -49,7 +49,7 @@ function parseScoped(
   segments: readonly string[],
 ): ResourcePath | undefined {
   const [first, second, third] = segments;
-  // `/namespaces/shop/status` is the status of a Namespace, `/namespaces/shop/secrets` a list in it.
+  // `/namespaces/shop/status` is a Namespace's status, `/namespaces/shop/secrets` a list in it.
   const inNamespace =
     first === "namespaces" && third !== undefined && third !== "status" && third !== "finalize";
   if (inNamespace) return parseNamed(groupVersion, second, segments.slice(2));

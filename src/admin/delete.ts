@@ -126,13 +126,22 @@ function textOf(preconditions: JsonObject, field: string): string | undefined {
 function checkPreconditions(options: DeleteOptions, live: Resource, target: Target): void {
   const { uid, resourceVersion } = live.metadata;
   if (options.uid !== undefined && options.uid !== uid) {
-    const why = `Precondition failed: UID in precondition: ${options.uid.slice(0, 100)}, UID in object meta: ${uid}`;
-    throw conflict(subjectOf(target), why);
+    throw failedPrecondition(target, "UID", { asked: options.uid, is: uid });
   }
   if (options.resourceVersion !== undefined && options.resourceVersion !== resourceVersion) {
-    const why = `Precondition failed: ResourceVersion in precondition: ${options.resourceVersion.slice(0, 100)}, ResourceVersion in object meta: ${resourceVersion}`;
-    throw conflict(subjectOf(target), why);
+    const versions = { asked: options.resourceVersion, is: resourceVersion };
+    throw failedPrecondition(target, "ResourceVersion", versions);
   }
+}
+
+function failedPrecondition(
+  target: Target,
+  field: string,
+  { asked, is }: { readonly asked: string; readonly is: string },
+): Error {
+  const given = asked.slice(0, 100);
+  const why = `${field} in precondition: ${given}, ${field} in object meta: ${is}`;
+  return conflict(subjectOf(target), `Precondition failed: ${why}`);
 }
 
 function deletionOf(resource: Resource, options: Partial<DeleteOptions>): Change {

@@ -28,12 +28,14 @@ export function addressed(document: JsonValue | undefined, target: Target): Json
   const { apiVersion = expected.apiVersion, kind: kindName = expected.kind } = document;
   if (apiVersion !== expected.apiVersion) {
     throw badRequest(
-      `the API version in the data (${shown(apiVersion)}) does not match the expected API version (${expected.apiVersion})`,
+      `the API version in the data (${shown(apiVersion)}) does not match the expected API ` +
+        `version (${expected.apiVersion})`,
     );
   }
   if (kindName !== expected.kind) {
     throw badRequest(
-      `the kind in the data (${shown(kindName)}) does not match the expected kind (${expected.kind})`,
+      `the kind in the data (${shown(kindName)}) does not match the expected kind ` +
+        `(${expected.kind})`,
     );
   }
   const metadata = document["metadata"] ?? {};
@@ -41,7 +43,8 @@ export function addressed(document: JsonValue | undefined, target: Target): Json
   const namespace = metadata["namespace"] ?? "";
   if (namespace !== "" && namespace !== namespaceOf(target)) {
     throw badRequest(
-      `the namespace of the provided object (${shown(namespace)}) does not match the namespace sent on the request (${namespaceOf(target)})`,
+      `the namespace of the provided object (${shown(namespace)}) does not match the namespace ` +
+        `sent on the request (${namespaceOf(target)})`,
     );
   }
   const { namespace: _namespace, ...bare } = metadata;

@@ -20,8 +20,8 @@ export function isLoopbackHost(host: string): boolean {
 export function refuseListen(host: string): string | undefined {
   if (isLoopbackHost(host)) return undefined;
   return (
-    `Cannot serve the admin API on ${host}: only loopback addresses (127.0.0.1, [::1], localhost) ` +
-    "are supported by this version, because other addresses need TLS and tokens"
+    `Cannot serve the admin API on ${host}: only loopback addresses (127.0.0.1, [::1], ` +
+    "localhost) are supported by this version, because others need TLS and tokens"
   );
 }
 

@@ -3,7 +3,7 @@
  * credentials: the API listens on loopback alone.
  */
 
-/** The YAML text of a kubeconfig whose one context talks to `url`, for example "http://127.0.0.1:9900". */
+/** The YAML text of a kubeconfig whose one context talks to `url` ("http://127.0.0.1:9900"). */
 export function kubeconfigText(url: string): string {
   // Plain HTTP has no certificate to verify, and some clients refuse it unless told that so it is.
   const plain = url.startsWith("http://") ? "\n    insecure-skip-tls-verify: true" : "";

@@ -170,6 +170,6 @@ function isTree(node: Node): node is Tree {
 }
 
 function misfit(index: number, why: string): ApiError {
-  const message = `the server rejected our request due to an error in our request: operation ${index}: ${why}`;
-  return new ApiError({ code: 422, reason: "Invalid" }, message);
+  const message = "the server rejected our request due to an error in our request";
+  return new ApiError({ code: 422, reason: "Invalid" }, `${message}: operation ${index}: ${why}`);
 }

@@ -14,7 +14,7 @@ export function getResource(api: Api, target: Target): Answer {
   return { code: 200, body: presentOne(resource, target.presentation), warnings: [] };
 }
 
-/** `GET …/PLURAL` with labelSelector, fieldSelector, limit and continue. Throws ApiError 400, 410. */
+/** `GET …/PLURAL` with selectors, limit and continue. Throws ApiError 400 and 410. */
 export function listResources(api: Api, target: Target): Answer {
   const { kind, path, query, presentation } = target;
   const selector = parseSelectors(query, kind.kind);

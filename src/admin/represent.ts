@@ -10,7 +10,7 @@ import type { Column, KindDefinition } from "../resource/kind.ts";
 import type { Resource } from "../resource/resource.ts";
 import type { View } from "./accept.ts";
 
-/** What of a resource goes into a table's row beside the cells: the `includeObject` of a request. */
+/** What of a resource goes into a table's row beside the cells: `includeObject` of a request. */
 export type RowObject = "None" | "Metadata" | "Object";
 
 export interface Presentation {
@@ -74,8 +74,8 @@ function toMetadata(resource: Resource): JsonObject {
 }
 
 function metadataOf(resource: Resource): JsonObject {
-  const { namespace, ...rest } = resource.metadata;
-  const own = namespace === "" ? rest : { ...rest, namespace };
+  const { name, namespace, ...rest } = resource.metadata;
+  const own = namespace === "" ? { name, ...rest } : { name, namespace, ...rest };
   assert(isJsonObject(own), "metadata is an object");
   return own;
 }

@@ -1,6 +1,6 @@
 /**
- * Reads what a client sends: bounded in bytes and depth, as JSON or YAML (and what kubectl insists on
- * as protobuf), and strictly — a key
+ * Reads what a client sends: bounded in bytes and depth, as JSON or YAML (and what kubectl insists
+ * on as protobuf), and strictly — a key
  * given twice is refused, since one of the two would be ignored. Nothing here quotes a value, which
  * may be a Secret's.
  */

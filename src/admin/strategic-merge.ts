@@ -8,7 +8,7 @@ import { isJsonObject, jsonEqual } from "../base/json.ts";
 import type { JsonObject, JsonValue } from "../base/json.ts";
 import { badRequest, tooLarge } from "./api-error.ts";
 
-/** The key of each list that is merged (`patchMergeKey` in Kubernetes' types); "" for primitives. */
+/** The key of each list that is merged (`patchMergeKey` in Kubernetes' types); "": primitives. */
 const MERGE_KEYS: Readonly<Record<string, string>> = {
   "metadata.ownerReferences": "uid",
   "metadata.finalizers": "",

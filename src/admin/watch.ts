@@ -21,7 +21,7 @@ import type { Selector } from "./selector.ts";
 const WATCHES_MAX = 1024;
 const UNREAD_BYTES_MAX = 8 * 1024 * 1024;
 const BOOKMARK_EVERY_MS = 60_000;
-/** A watch without `timeoutSeconds` ends after this, as Kubernetes' do, so that none is forgotten. */
+/** A watch without `timeoutSeconds` ends after this, as in Kubernetes: none is forgotten. */
 const WATCH_MS_MAX = 30 * 60_000;
 
 export interface WatchRequest {
