@@ -288,6 +288,7 @@ const PARTIAL_HEADER = /^(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?::[\t\x20-\x7e\x80-\xf
  * not after the time for heads is over. Undefined: nothing is wrong yet.
  */
 export function judgePartialHead(text: string): HeadFault | undefined {
+  if (text === "") return undefined;
   if (BARE_LINE_END.test(text)) return "head_malformed";
   const lineEnd = text.indexOf("\r\n");
   if (lineEnd === -1) {

@@ -88,7 +88,30 @@ export class Connection implements Timed, BodySink {
     return this.#state === READY && this.#pending === null;
   }
 
+  /** A bug in what one request runs through costs that request, not the worker. */
   #read(bytes: Buffer): void {
+    try {
+      this.#take(bytes);
+    } catch (error) {
+      this.#consuming = false;
+      this.plane.onBug(error);
+      this.fail();
+    }
+  }
+
+  /** Gives the present exchange up after an exception. */
+  fail(): void {
+    const x = this.#exchange;
+    if (x === null || x.finished) {
+      this.abort();
+      return;
+    }
+    cancelAttempt(x);
+    x.closeAfter = true;
+    respondError(x, "internal");
+  }
+
+  #take(bytes: Buffer): void {
     switch (this.#state) {
       case READY:
         this.#keep(bytes);

@@ -26,6 +26,8 @@ export interface Plane {
   readonly requestIds: RequestIds;
   readonly wallTime: WallTime;
   readonly timeouts: Timeouts;
+  /** Hears of a bug: an exception that one request raised. The worker goes on. */
+  readonly onBug: (error: unknown) => void;
   /** Set once the worker no longer takes requests: every answer closes its connection. */
   draining: boolean;
 }

@@ -31,6 +31,8 @@ export interface DataPlaneOptions {
   /** Whether other workers listen on the same addresses. */
   readonly reusePort?: boolean;
   readonly timeouts?: Partial<Timeouts>;
+  /** Hears of exceptions that a request raised; by default they are process warnings. */
+  readonly onBug?: (error: unknown) => void;
 }
 
 const BACKLOG = 4096;
@@ -65,6 +67,7 @@ export class DataPlane {
       requestIds: new RequestIds(systemRandom),
       wallTime: new WallTime(clock),
       timeouts: { ...DEFAULT_TIMEOUTS, ...options.timeouts },
+      onBug: options.onBug ?? warn,
       draining: false,
     };
     wheel.start();
@@ -165,6 +168,10 @@ export class DataPlane {
       };
     });
   }
+}
+
+function warn(error: unknown): void {
+  process.emitWarning(error instanceof Error ? (error.stack ?? error.message) : String(error));
 }
 
 /** One listening socket. */

@@ -95,6 +95,18 @@ export class Upstream implements Timed, BodySink {
 
   /** Takes what one read brought: `length` bytes at the beginning of `shared`. */
   read(shared: Buffer, length: number): void {
+    const { exchange } = this;
+    try {
+      this.#take(shared, length);
+    } catch (error) {
+      this.destroy();
+      if (exchange === null) throw error;
+      exchange.plane.onBug(error);
+      exchange.connection.fail();
+    }
+  }
+
+  #take(shared: Buffer, length: number): void {
     if (this.state < HEAD || this.state === DEAD) {
       // Nobody asked: whatever this is, the next request must not get it for its answer.
       this.destroy();

@@ -145,6 +145,27 @@ describe("slow clients", () => {
   });
 });
 
+test("an exception costs the request that raised it: 500, reported, and the worker goes on", async () => {
+  await using app = await origin();
+  const bugs: unknown[] = [];
+  let broken = true;
+  const parts = oneRoute({ stable: [app.port], canary: [app.port], weightBp: 100 });
+  const random = (): number => {
+    if (broken) throw new Error("a bug");
+    return 0.5;
+  };
+  await using gateway = await testGateway({ parts, random, onBug: (error) => bugs.push(error) });
+  using client = new RawClient(gateway.port);
+  client.send(GET);
+  await client.until(({ ended }) => ended);
+  assert.match(client.received, /^HTTP\/1\.1 500 .*"internal"/s);
+  assert.equal(bugs.length, 1);
+  broken = false;
+  using next = new RawClient(gateway.port);
+  next.send(GET);
+  assert.deepEqual(statuses(await next.responses(1)), [200]);
+});
+
 describe("drain", () => {
   test("idle connections close, requests in flight finish and close theirs", async () => {
     const waiting: (() => void)[] = [];

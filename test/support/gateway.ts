@@ -19,6 +19,7 @@ export interface GatewayOptions {
   readonly random?: Random;
   readonly accessLog?: AccessLog;
   readonly timeouts?: Partial<Timeouts>;
+  readonly onBug?: (error: unknown) => void;
   readonly credentials?: ReadonlyMap<string, string>;
 }
 
@@ -50,6 +51,7 @@ export async function testGateway(options: GatewayOptions): Promise<TestGateway>
     random: options.random ?? seededRandom(1),
     clock: systemClock,
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
+    ...(options.onBug === undefined ? {} : { onBug: options.onBug }),
   });
   const failures = await plane.apply(linker.link(options.parts, options.credentials));
   if (failures.length > 0) throw new Error(failures[0]?.message);

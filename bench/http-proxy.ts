@@ -1,0 +1,28 @@
+/** The baseline: http-proxy with a keep-alive agent and the same split. Arguments: two ports. */
+import { Agent, createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { createRequire } from "node:module";
+import type { AddressInfo } from "node:net";
+
+/** What is used of the package, which has no types of its own. */
+interface HttpProxy {
+  createProxyServer(options: { agent: Agent; xfwd: boolean }): {
+    on(event: "error", listener: () => void): void;
+    web(request: IncomingMessage, response: ServerResponse, options: { target: string }): void;
+  };
+}
+
+const httpProxy = createRequire(import.meta.url)("http-proxy") as HttpProxy;
+
+const [stable, canary] = process.argv.slice(2, 4).map((port) => `http://127.0.0.1:${port}`) as [
+  string,
+  string,
+];
+const agent = new Agent({ keepAlive: true, maxSockets: 1024 });
+const proxy = httpProxy.createProxyServer({ agent, xfwd: true });
+proxy.on("error", () => {});
+const server = createServer((request, response) => {
+  proxy.web(request, response, { target: Math.random() < 0.1 ? canary : stable });
+});
+server.listen(0, "127.0.0.1", () => {
+  process.stdout.write(`${(server.address() as AddressInfo).port}\n`);
+});
