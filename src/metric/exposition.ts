@@ -1,7 +1,7 @@
 /**
- * What `/metrics` says, in Prometheus' text format. Counters and histograms live in shared memory and
- * are only read here; prom-client can neither set a Counter nor fill a Histogram, so each metric is
- * an object whose `get` returns the values of the reading at hand.
+ * What `/metrics` says, in Prometheus' text format. Counters and histograms live in shared memory
+ * and are only read here; prom-client can neither set a Counter nor fill a Histogram, so each
+ * metric is an object whose `get` returns the values of the reading at hand.
  */
 import { Gauge, Registry, collectDefaultMetrics } from "prom-client";
 import { FIELD, OUTCOMES } from "../shared/metrics.ts";
@@ -46,7 +46,9 @@ const EMPTY: Reading = { routes: [], arms: [] };
 /** prom-client samples the event loop with a ticker; a finer one would cost more than it tells. */
 const EVENT_LOOP_PRECISION_MS = 100;
 
-/** A function that reads everything and writes it as text; the admin API serves it as `/metrics`. */
+/**
+ * A function that reads everything and writes it as text; the admin API serves it as `/metrics`.
+ */
 export function createExposition(options: ExpositionOptions): () => Promise<Exposition> {
   const registry = new Registry();
   collectDefaultMetrics({
@@ -109,7 +111,7 @@ function trafficMetrics(reading: () => Reading): readonly Definition[] {
     },
     {
       name: "sluice_attempts_total",
-      help: "Attempts on a revision of a backend, by outcome; all but ok are errors of the revision.",
+      help: "Attempts on a revision of a backend, by outcome; all but ok are its errors.",
       type: "counter",
       values: () =>
         reading().arms.flatMap(({ labels, sums }) =>

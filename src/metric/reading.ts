@@ -1,8 +1,8 @@
 /**
  * One reading of all the counters in shared memory, with the names under which they are told. Rows
  * are keyed by route and revision; a revision's role of the moment is no part of it, for a counter
- * must not change its name when a canary is promoted. Rows that never counted anything are left out:
- * thousands of idle routes cost nothing.
+ * must not change its name when a canary is promoted. Rows that never counted anything are left
+ * out: thousands of idle routes cost nothing.
  */
 import { BUCKETS, bucketBound } from "../shared/histogram.ts";
 import { FIELD, METRIC_FIELDS } from "../shared/metrics.ts";

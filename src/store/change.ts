@@ -1,7 +1,7 @@
 /**
  * What one change makes of one resource: a pure function, shared by the store and by the admission
- * writer's dry run, so that both answer alike. A result is deeply frozen JSON, equal to what is read
- * back from disk, and is the very same object as before where nothing changed.
+ * writer's dry run, so that both answer alike. A result is deeply frozen JSON, equal to what is
+ * read back from disk, and is the very same object as before where nothing changed.
  */
 import { randomUUID } from "node:crypto";
 import { toTimestamp } from "../base/clock.ts";

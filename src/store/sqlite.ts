@@ -3,8 +3,8 @@
  *
  * Commits asked for in one turn of the event loop share one transaction and one sync, but each is
  * all or nothing: one that is refused leaves the others alone, and where the disk refuses them
- * together they are tried one by one. A turn's commits are worked out, written and published without
- * a break in between, so nobody sees memory ahead of the disk — except for commits with
+ * together they are tried one by one. A turn's commits are worked out, written and published
+ * without a break in between, so nobody sees memory ahead of the disk — except for commits with
  * `evenUnsaved`, which a disk that refuses them only delays.
  *
  * The watch history is kept on disk too and survives a restart: a row per write serves both.
@@ -33,7 +33,9 @@ export interface SqliteStoreOptions {
   readonly pagesMax?: number;
 }
 
-/** Opens or creates a store. Throws StoreError Unavailable that says what is wrong with the file. */
+/**
+ * Opens or creates a store. Throws StoreError Unavailable that says what is wrong with the file.
+ */
 export function openSqliteStore(options: SqliteStoreOptions): SqliteStore {
   return new SqliteStore(options);
 }

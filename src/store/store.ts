@@ -9,20 +9,22 @@ import type { Resource, ResourceDraft, ResourceKey } from "../resource/resource.
 
 export type Change =
   /**
-   * Refused with `AlreadyExists` where the key is taken. A `metadata.uid` that is given is kept: the
-   * admission writer sets one, so that what is created beside a resource can name it as its owner.
+   * Refused with `AlreadyExists` where the key is taken. A `metadata.uid` that is given is kept:
+   * the admission writer sets one, so that what is created beside a resource can name it as its
+   * owner.
    */
   | { readonly op: "create"; readonly resource: ResourceDraft }
   /**
-   * Replaces all but status. Refused with `Conflict` where `metadata.resourceVersion` is given and is
-   * not the stored one, with `NotFound` where there is nothing. An update that changes nothing is
-   * not a write: it returns the stored resource.
+   * Replaces all but status. Refused with `Conflict` where `metadata.resourceVersion` is given and
+   * is not the stored one, with `NotFound` where there is nothing. An update that changes nothing
+   * is not a write: it returns the stored resource.
    */
   | { readonly op: "update"; readonly resource: ResourceDraft }
   /**
    * Replaces status alone, under the same compare-and-set. With `evenUnsaved`, a disk that refuses
    * the write does not stop it: the status is served from memory at once and written again until it
-   * is on disk, together with the other changes of its commit. That is for an abort, which must work with a full disk.
+   * is on disk, together with the other changes of its commit. That is for an abort, which must
+   * work with a full disk.
    */
   | { readonly op: "status"; readonly resource: ResourceDraft; readonly evenUnsaved?: true }
   /**
@@ -86,8 +88,9 @@ export interface Store {
   /** A snapshot of one table of local records. */
   records(table: RecordTable): ReadonlyMap<string, JsonValue>;
   /**
-   * Writes all changes or none; each change of a resource takes the next version. The result holds, for each change in order, the resource as it now
-   * is (for a deletion: as it was; undefined for a record). Throws StoreError.
+   * Writes all changes or none; each change of a resource takes the next version. The result holds,
+   * for each change in order, the resource as it now is (for a deletion: as it was; undefined for a
+   * record). Throws StoreError.
    */
   commit(changes: readonly Change[]): Promise<readonly (Resource | undefined)[]>;
   /**

@@ -1,7 +1,7 @@
 /**
- * Resources in memory: by key, by kind in order, and by owner. A list that has been handed out never
- * changes: the next write to its kind works on a copy. That makes reading a list free and a write
- * cost one copy of pointers.
+ * Resources in memory: by key, by kind in order, and by owner. A list that has been handed out
+ * never changes: the next write to its kind works on a copy. That makes reading a list free and a
+ * write cost one copy of pointers.
  */
 import type { Resource, ResourceKey } from "../resource/resource.ts";
 

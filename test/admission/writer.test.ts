@@ -1,6 +1,6 @@
 /**
- * The writer: rules are asked about each change with what came before it, what they add lands in the
- * same transaction, and two writers at once never act on what is no longer so.
+ * The writer: rules are asked about each change with what came before it, what they add lands in
+ * the same transaction, and two writers at once never act on what is no longer so.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";

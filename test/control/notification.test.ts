@@ -1,6 +1,7 @@
 /**
- * Delivery of the outbox to a real HTTP receiver: at least once under one key, also when the process
- * is killed between the request and its record; failures wait, end and are told; secrets stay secret.
+ * Delivery of the outbox to a real HTTP receiver: at least once under one key, also when the
+ * process is killed between the request and its record; failures wait, end and are told; secrets
+ * stay secret.
  */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -187,7 +188,7 @@ test("templates, headers and secrets are filled in", async (t) => {
   assert.equal(received.headers.authorization, `Basic ${credentials}`);
 });
 
-test("a failure is tried again after a growing wait, and given up in the end, with an Event", async (t) => {
+test("a failure is tried again after growing waits, then given up with an Event", async (t) => {
   const chat = await receiver(t, (_received, response) => response.writeHead(500).end("no"));
   const { store, clock, deliverer } = await setUp(t, {
     config: { "service.webhook.chat": `url: ${chat.url}/path-with-token` },
@@ -230,7 +231,7 @@ test("attempts are counted across restarts", async (t) => {
   }
 });
 
-test("redirects are not followed, a receiver that hangs is left, an unreachable one is named", async (t) => {
+test("redirects are not followed, and a receiver that hangs is left", async (t) => {
   const other = await receiver(t);
   const chat = await receiver(t, (_received, response) =>
     response.writeHead(307, { location: other.url }).end(),

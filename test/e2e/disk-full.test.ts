@@ -1,7 +1,7 @@
 /**
  * A disk without room while a rollout is under way: reads and traffic go on, changes are refused by
- * name, and the abort of a bad canary works all the same, is told as unsaved, and is on disk as soon
- * as there is room.
+ * name, and the abort of a bad canary works all the same, is told as unsaved, and is on disk as
+ * soon as there is room.
  */
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";

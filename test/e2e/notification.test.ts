@@ -1,4 +1,6 @@
-/** Argo's notification annotations on a real Sluice: what happens to a Rollout reaches a webhook. */
+/**
+ * Argo's notification annotations on a real Sluice: what happens to a Rollout reaches a webhook.
+ */
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { createServer } from "node:http";
@@ -15,7 +17,7 @@ interface Told {
   readonly rollout: Resource;
 }
 
-test("a webhook hears of each transition once, and of a service that is not there an Event tells", async (t) => {
+test("a webhook hears of each transition once; an Event names a missing service", async (t) => {
   const told: Told[] = [];
   const receiver = createServer((request, response) => {
     let text = "";

@@ -1,6 +1,6 @@
 /**
- * /metrics: what workers counted in shared memory comes out as Prometheus text, exactly, summed over
- * workers, named by revision and never by role.
+ * /metrics: what workers counted in shared memory comes out as Prometheus text, exactly, summed
+ * over workers, named by revision and never by role.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";

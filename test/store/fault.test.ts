@@ -44,7 +44,7 @@ function refuse(file: string, condition: string, action = "ROLLBACK"): () => voi
   };
 }
 
-test("whichever write of a commit fails, nothing of the commit is left and the next works", async (t) => {
+test("whichever write of a commit fails, nothing of it is left and the next works", async (t) => {
   for (const action of ["ABORT", "FAIL", "ROLLBACK"]) {
     for (let failing = 2; failing <= 5; failing++) {
       const { store, file, reopen } = openStore(t);
@@ -84,7 +84,7 @@ test("a commit that the disk refuses does not take its neighbours with it", asyn
   assert.equal(contentOf(reopen()), kept);
 });
 
-test("an unsaved status is served at once, saved once the disk allows, and nothing goes before it", async (t) => {
+test("an unsaved status is served at once and saved once the disk allows", async (t) => {
   const { store, file, clock, reopen } = openStore(t);
   await store.commit([create("a"), create("b")]);
   const phases: unknown[] = [];
@@ -179,7 +179,7 @@ function smallDisk(t: TestContext): string | undefined {
   return spawnSync("env", mount).status === 0 ? directory : undefined;
 }
 
-test("a really full disk: refused by name, an abort works, and all goes on once there is room", async (t) => {
+test("a really full disk: refused by name, but for an abort, until there is room", async (t) => {
   const directory = smallDisk(t);
   if (directory === undefined) return t.skip("needs the right to mount a tmpfs");
   const { store, clock, reopen } = openStore(t, { path: path.join(directory, "store.db") });

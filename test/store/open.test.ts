@@ -1,6 +1,6 @@
 /**
- * What is found when a store is opened: nothing, a damaged file, another program's, a newer version's,
- * another process. Each is named; none is overwritten. And the copy that a backup makes.
+ * What is found when a store is opened: nothing, a damaged file, another program's, a newer
+ * version's, another process. Each is named; none is overwritten. And the copy that a backup makes.
  */
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
@@ -110,7 +110,7 @@ test("a migration that fails leaves the old version as it was", () => {
   assert.equal(database.prepare("PRAGMA user_version").get()?.["user_version"], 1);
 });
 
-test("a data directory is closed to others and to a second process, until the first one dies", async (t) => {
+test("a data directory is locked for as long as its process lives", async (t) => {
   const directory = path.join(temporaryDirectory(t), "data");
   mkdirSync(directory, { mode: 0o755 });
   const module = new URL("../../src/store/lock.ts", import.meta.url).href;

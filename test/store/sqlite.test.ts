@@ -152,7 +152,7 @@ test("of two writers with one version, one wins, also within one turn", async (t
   assert.deepEqual(store.get("ConfigMap", "shop", "a")?.["data"], { value: "x" });
 });
 
-test("a commit is all or nothing, and others of its turn are untouched by its failure", async (t) => {
+test("a commit is all or nothing, and its failure is not that of its turn", async (t) => {
   const { store, reopen } = openStore(t);
   const record: Change = { op: "record", table: "file", key: "f", value: 1 };
   const results = await Promise.allSettled([
@@ -254,7 +254,7 @@ test("watch delivers each event once, in order, after the commit's caller", asyn
   assert.equal(order.length, 5);
 });
 
-test("a watch from an old version replays, also after a restart, with what was before", async (t) => {
+test("a watch from an old version replays, also after a restart", async (t) => {
   const { store, reopen } = openStore(t);
   await store.commit([create("a")]);
   await store.commit([{ op: "update", resource: config("a", { data: { v: "2" } }) }]);

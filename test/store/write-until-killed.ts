@@ -1,7 +1,8 @@
 /**
  * Writes to the store at the path given, as fast as it acknowledges, and prints each acknowledged
  * write as "NAME COUNT VERSION". Each commit raises one resource's count together with a record of
- * the same name, so that a torn commit would show. Runs until it is killed, as a process or a thread.
+ * the same name, so that a torn commit would show. Runs until it is killed, as a process or a
+ * thread.
  */
 import { writeSync } from "node:fs";
 import { parentPort } from "node:worker_threads";

@@ -1,7 +1,8 @@
 /**
- * What a change of a Rollout's status is worth telling: a pure function from two statuses to records
- * of the outbox, to be committed together with the new status. So an announcement exists if and only
- * if what it announces has happened, and its key is the same however often it is delivered.
+ * What a change of a Rollout's status is worth telling: a pure function from two statuses to
+ * records of the outbox, to be committed together with the new status. So an announcement exists if
+ * and only if what it announces has happened, and its key is the same however often it is
+ * delivered.
  */
 import type { JsonObject, JsonValue } from "../../base/json.ts";
 import { isJsonObject } from "../../base/json.ts";
@@ -29,9 +30,9 @@ export interface Announcement {
 const METADATA_TOLD = ["name", "namespace", "uid", "generation", "labels"];
 
 /**
- * The outbox records for the step from status `before` to `after`. `rollout` is the Rollout as it is
- * stored before that step: its resourceVersion names the occurrence, for the commit that takes the
- * step is a compare-and-set on it.
+ * The outbox records for the step from status `before` to `after`. `rollout` is the Rollout as it
+ * is stored before that step: its resourceVersion names the occurrence, for the commit that takes
+ * the step is a compare-and-set on it.
  */
 export function announcements(
   rollout: Resource,

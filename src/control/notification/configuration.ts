@@ -1,8 +1,9 @@
 /**
  * Where notifications go: Argo's ConfigMap `argo-rollouts-notification-configmap`, in the Rollout's
- * own namespace or else in `argo-rollouts`, with `service.webhook.NAME`, and optionally `trigger.NAME`
- * and `template.NAME`. `$key` stands for a value of the Secret beside it. What is not supported is a
- * problem with a name; a problem's text never holds a value of the Secret or of the URL.
+ * own namespace or else in `argo-rollouts`, with `service.webhook.NAME`, and optionally
+ * `trigger.NAME` and `template.NAME`. `$key` stands for a value of the Secret beside it. What is
+ * not supported is a problem with a name; a problem's text never holds a value of the Secret or of
+ * the URL.
  */
 import { parse } from "yaml";
 import { z } from "zod";
@@ -82,9 +83,9 @@ export function findWebhook(
     return { ok: true, value: { ...service.value, template: template.value } };
   }
   return problem(
-    `The notification service "${wanted.service}" is not configured: no ConfigMap ${CONFIG_NAME} in ` +
-      `namespace ${namespace} or ${SHARED_NAMESPACE} has the key ${key}; services of other types ` +
-      "than webhook are not supported",
+    `The notification service "${wanted.service}" is not configured: no ConfigMap ` +
+      `${CONFIG_NAME} in namespace ${namespace} or ${SHARED_NAMESPACE} has the key ${key}; ` +
+      "services of other types than webhook are not supported",
   );
 }
 

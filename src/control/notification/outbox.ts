@@ -1,7 +1,7 @@
 /**
- * The outbox as it is by now: what the store holds, and on top of that what is known of it and could
- * not be saved yet. So a disk that refuses to record a delivery does not make it happen again as
- * long as the process lives; after a crash it does, under the same key.
+ * The outbox as it is by now: what the store holds, and on top of that what is known of it and
+ * could not be saved yet. So a disk that refuses to record a delivery does not make it happen again
+ * as long as the process lives; after a crash it does, under the same key.
  */
 import type { Clock } from "../../base/clock.ts";
 import type { JsonObject } from "../../base/json.ts";

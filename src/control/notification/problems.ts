@@ -1,7 +1,7 @@
 /**
- * What stands against the subscriptions of a Rollout, in words for people. Found anew only where the
- * annotations or the configuration have changed: the store hands out the same objects until then, so
- * comparing them is enough, and a Rollout whose status moves every second costs nothing.
+ * What stands against the subscriptions of a Rollout, in words for people. Found anew only where
+ * the annotations or the configuration have changed: the store hands out the same objects until
+ * then, so comparing them is enough, and a Rollout whose status moves every second costs nothing.
  */
 import type { Resource } from "../../resource/resource.ts";
 import { CONFIG_NAME, SECRET_NAME, SHARED_NAMESPACE, findWebhook } from "./configuration.ts";

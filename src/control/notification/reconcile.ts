@@ -1,8 +1,8 @@
 /**
  * Delivers the outbox: at least once, with a growing wait after each failure and an end to it. A
  * record leaves the outbox only once a receiver has accepted it, or when it is given up, which an
- * Event on the Rollout says. Subscriptions that cannot be honoured are told by Events as well, before
- * there is anything to deliver.
+ * Event on the Rollout says. Subscriptions that cannot be honoured are told by Events as well,
+ * before there is anything to deliver.
  */
 import type { Dispatcher } from "undici";
 import type { Clock } from "../../base/clock.ts";

@@ -49,8 +49,8 @@ export function subscriptionsOf(rollout: Resource): Subscriptions {
     if (problem !== undefined) problems.push(problem);
   }
   if (subscriptions.length > SUBSCRIPTIONS_MAX) {
-    const count = `${subscriptions.length} subscriptions; only the first ${SUBSCRIPTIONS_MAX} count`;
-    problems.push(`The notification annotations hold ${count}`);
+    const held = `The notification annotations hold ${subscriptions.length} subscriptions`;
+    problems.push(`${held}; only the first ${SUBSCRIPTIONS_MAX} count`);
   }
   return { subscriptions: subscriptions.slice(0, SUBSCRIPTIONS_MAX), problems };
 }
