@@ -3,6 +3,7 @@
  * input gives the same plan, and a plan that was carried out gives none that does more. One move a
  * time; the write that carries it out wakes the controller for the next.
  */
+import type { Resource } from "../resource/resource.ts";
 import { withBackground } from "./background.ts";
 import { withConditions, type Standing } from "./conditions.ts";
 import { contextOf, isServed, stepIndexOf, type Context, type TrialContext } from "./context.ts";
@@ -156,7 +157,7 @@ function complete(context: Context, move: Move): RolloutPlan & { readonly late: 
   return {
     status: result.status,
     effects: [
-      ...gateEffects(seen, split),
+      ...gateEffects(seen, split, result.status),
       ...move.effects,
       ...(move.invalid === undefined ? strayRunEffects(seen, result.status, split) : []),
       ...result.effects,
@@ -213,18 +214,23 @@ function destination(weight: number, hash: string | undefined): TrafficWeights["
 }
 
 /**
- * The stable arm is always open, for it answers what the canary fails to; the canary's is open while
- * it is to get requests. Arms of the past are closed once no worker serves them any more.
+ * An abort closes the canary at once, ahead of the generation that takes its weight; else weights
+ * decide. The stable arm stays open at any weight, for it answers what the canary fails to.
  */
-function gateEffects(seen: RolloutSeen, split: DesiredSplit): readonly Effect[] {
+function gateEffects(
+  seen: RolloutSeen,
+  split: DesiredSplit,
+  status: RolloutStatus,
+): readonly Effect[] {
   const key = workloadKeyOf(seen.rollout);
   if (key === undefined || seen.rival !== undefined) return [];
-  const served = isServed(seen, split);
-  return seen.revisions.flatMap((revision): readonly Effect[] => {
-    const current = revision === split.stable || revision === split.canary;
-    if (!current && !served) return [];
-    const open = revision === split.stable || (revision === split.canary && split.canaryWeight > 0);
-    const arm = armId(key.kind, key.namespace, key.name, hashOf(revision));
-    return [{ type: "gate", arm, open }];
+  const gate = (revision: Resource, open: boolean): Effect => ({
+    type: "gate",
+    arm: armId(key.kind, key.namespace, key.name, hashOf(revision)),
+    open,
   });
+  return [
+    ...(split.stable === undefined ? [] : [gate(split.stable, true)]),
+    ...(split.canary === undefined ? [] : [gate(split.canary, status.abort !== true)]),
+  ];
 }

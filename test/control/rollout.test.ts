@@ -199,3 +199,26 @@ describe("others who write", () => {
 function isAbort(change: Change): boolean {
   return change.op === "status" && statusOf(change.resource as Resource).abortedAt !== undefined;
 }
+
+describe("clocks", () => {
+  for (const [name, jumpMs] of [
+    ["back", -3_600_000],
+    ["ahead", 3_600_000],
+  ] as const) {
+    it(`a wall clock that is set ${name} makes a pause neither longer nor shorter`, async () => {
+      const world = new RolloutWorld();
+      world.start();
+      await world.apply(backendDraft({ version: "1" }));
+      await world.apply(rolloutDraft({ strategy: { canary: { steps: STEPS } } }));
+      await world.edit({ version: "2" });
+      await world.advance(1000);
+      world.clock.setWallTime(world.clock.now() + jumpMs);
+      await world.patchRollout({ metadata: { labels: { touched: "yes" } } });
+      await world.advance(1800);
+      assert.match(world.describe(), /Paused .*step=1 weight=5 /);
+      await world.advance(400);
+      assert.match(world.describe(), /Healthy stable=v2#2/);
+      await world.kill();
+    });
+  }
+});

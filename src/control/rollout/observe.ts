@@ -14,7 +14,7 @@ import {
 } from "../../analysis/run.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { SplitPart } from "../../compile/program.ts";
-import type { Resource } from "../../resource/resource.ts";
+import type { Resource, ResourceKey } from "../../resource/resource.ts";
 import { isServed } from "../../rollout/context.ts";
 import {
   armId,
@@ -24,7 +24,6 @@ import {
   numberOf,
   revisionOfArm,
   revisionsOf,
-  rolloutOf,
   workloadKeyOf,
 } from "../../rollout/revision.ts";
 import type {
@@ -38,6 +37,7 @@ import { statusOf } from "../../rollout/status.ts";
 import { desiredSplit, type DesiredSplit } from "../../rollout/weight.ts";
 import type { Store } from "../../store/store.ts";
 import type { DataPlaneView } from "../data-plane.ts";
+import { OwnerIndex } from "./owner-index.ts";
 import { StepClock } from "./step-clock.ts";
 
 export interface ObserverOptions {
@@ -51,28 +51,46 @@ export class RolloutObserver {
   readonly #options: ObserverOptions;
   readonly #watchingSinceMs: number;
   readonly #clocks = new Map<string, StepClock>();
+  readonly #index: OwnerIndex;
 
   constructor(options: ObserverOptions) {
     this.#options = options;
+    this.#index = new OwnerIndex(options.store);
     this.#watchingSinceMs = options.clock.now();
+  }
+
+  /**
+   * All that a plan of `rollout` depends on, by identity: while every one of these is as it was, and
+   * the plan's time has not come, another plan would be the same.
+   */
+  inputsOf(rollout: Resource): readonly unknown[] {
+    const { store, dataPlane } = this.#options;
+    const { key, splitKey } = keysOf(rollout);
+    return [
+      rollout,
+      key && store.get(key.kind, key.namespace, key.name),
+      this.#index.governing(key),
+      dataPlane.acknowledgedSplit(splitKey),
+      dataPlane.routesOf(splitKey).length > 0,
+      store.unsavedCount > 0,
+      ...this.#index.owned("ControllerRevision", rollout),
+      ...this.#index.owned("AnalysisRun", rollout),
+      isOnTrial(rollout) ? store.resourceVersion : 0,
+    ];
   }
 
   observe(rollout: Resource): RolloutSeen {
     const { store, dataPlane } = this.#options;
-    const { namespace, name } = rollout.metadata;
-    const key = workloadKeyOf(rollout);
-    const governing =
-      key === undefined ? undefined : rolloutOf(key, store.list("Rollout", namespace));
-    const splitKey = `split/${key?.kind}/${namespace}/${key?.name}`;
-    const revisions = revisionsOf(rollout, store.list("ControllerRevision", namespace));
-    const acknowledged = weightsOf(dataPlane.acknowledgedSplit(splitKey));
+    const { name } = rollout.metadata;
+    const { key, splitKey } = keysOf(rollout);
+    const governing = this.#index.governing(key)?.metadata.name;
     const seen = {
       rollout,
-      workload: key === undefined ? undefined : store.get(key.kind, namespace, key.name),
-      rival: governing?.metadata.name === name ? undefined : governing?.metadata.name,
-      revisions,
-      runs: runsOf(rollout, store.list("AnalysisRun", namespace)),
-      acknowledged,
+      workload: key && store.get(key.kind, key.namespace, key.name),
+      rival: governing === name ? undefined : governing,
+      revisions: revisionsOf(rollout, this.#index.owned("ControllerRevision", rollout)),
+      runs: runsOf(rollout, this.#index.owned("AnalysisRun", rollout)),
+      acknowledged: weightsOf(dataPlane.acknowledgedSplit(splitKey)),
       routed: dataPlane.routesOf(splitKey).length > 0,
       watchingSinceMs: this.#watchingSinceMs,
       unsaved: store.unsavedCount > 0,
@@ -81,9 +99,8 @@ export class RolloutObserver {
     return { ...seen, ...this.#readClock(seen) };
   }
 
-  /** Forgets the Rollouts that are gone. */
-  retain(rollouts: readonly Resource[]): void {
-    const uids = new Set(rollouts.map(({ metadata }) => metadata.uid));
+  /** Forgets the Rollouts that are gone; `uids` are those that are there. */
+  retain(uids: ReadonlySet<string>): void {
     for (const uid of this.#clocks.keys()) if (!uids.has(uid)) this.#clocks.delete(uid);
   }
 
@@ -145,6 +162,20 @@ export class RolloutObserver {
   #isTaken(namespace: string, name: string): boolean {
     return this.#options.store.get("AnalysisRun", namespace, name) !== undefined;
   }
+}
+
+/** In a trial anything may matter, such as a template that comes late: it is planned at every write. */
+function isOnTrial(rollout: Resource): boolean {
+  const { currentPodHash, stableRS } = statusOf(rollout);
+  return currentPodHash !== stableRS;
+}
+
+function keysOf(rollout: Resource): {
+  readonly key: ResourceKey | undefined;
+  readonly splitKey: string;
+} {
+  const key = workloadKeyOf(rollout);
+  return { key, splitKey: `split/${key?.kind}/${key?.namespace}/${key?.name}` };
 }
 
 function wantedText(split: DesiredSplit): string {
