@@ -46,6 +46,7 @@ export class Ledger {
   /** By "ROUTE\nARM"; a route's own row has the arm "". */
   readonly #rowUses = new Map<string, Use & MetricRow>();
   readonly #armUses = new Map<string, Use>();
+  readonly #unused = new Set<Use>();
   readonly #rules = new Map<PartKey, RulePart | ModelRoutePart>();
   readonly #rowsOfRule = new Map<PartKey, readonly MetricRow[]>();
   readonly #rulesOfSplit = new Map<PartKey, Set<PartKey>>();
@@ -93,26 +94,19 @@ export class Ledger {
       this.#gates.set(armId, false);
       this.#closing.delete(armId);
     }
-    for (const uses of [this.#rowUses, this.#armUses]) {
-      for (const [key, use] of uses) {
-        if (use.count > 0 || use.unusedSince > generation) continue;
-        if (use.freeAtMs === 0) use.freeAtMs = nowMs + RETENTION_MS;
-        if (use.freeAtMs > nowMs) continue;
-        use.free();
-        uses.delete(key);
-      }
+    for (const use of this.#unused) {
+      if (use.unusedSince > generation) continue;
+      if (use.freeAtMs === 0) use.freeAtMs = nowMs + RETENTION_MS;
+      if (use.freeAtMs > nowMs) continue;
+      this.#unused.delete(use);
+      use.free();
     }
   }
 
   /** When `acknowledge` will have something to free; undefined where nothing waits. */
   nextFreeMs(): number | undefined {
-    let next: number | undefined;
-    for (const uses of [this.#rowUses, this.#armUses]) {
-      for (const { count, freeAtMs } of uses.values()) {
-        if (count === 0 && freeAtMs > 0 && (next === undefined || freeAtMs < next)) next = freeAtMs;
-      }
-    }
-    return next;
+    const times = [...this.#unused].map((use) => use.freeAtMs).filter((atMs) => atMs > 0);
+    return times.length === 0 ? undefined : Math.min(...times);
   }
 
   /** A controller closes an arm ahead of any generation, or lets its weight decide again. */
@@ -171,12 +165,15 @@ export class Ledger {
   #useArm(armId: string, by: number, generation: number): void {
     let use = this.#armUses.get(armId);
     if (use === undefined) {
-      const free = (): void => this.#gates.remove(armId);
+      const free = (): void => {
+        this.#armUses.delete(armId);
+        this.#gates.remove(armId);
+      };
       use = { free, count: 0, unusedSince: 0, freeAtMs: 0 };
       this.#armUses.set(armId, use);
     }
     if (use.count === 0 && by > 0) this.#gates.reserve(armId);
-    change(use, by, generation);
+    this.#change(use, by, generation);
   }
 
   #nameSplits(key: PartKey, before: Part | undefined, after: Part | undefined): void {
@@ -214,20 +211,27 @@ export class Ledger {
     const key = `${route}\n${armId}`;
     let use = this.#rowUses.get(key);
     if (use === undefined) {
-      const free = (): void => this.#rows.remove(route, armId);
+      const free = (): void => {
+        this.#rowUses.delete(key);
+        this.#rows.remove(route, armId);
+      };
       use = { free, count: 0, unusedSince: 0, freeAtMs: 0, route, armId };
       this.#rowUses.set(key, use);
     }
     if (use.count === 0 && by > 0) this.#rows.reserve(route, armId);
-    change(use, by, generation);
+    this.#change(use, by, generation);
   }
-}
 
-function change(use: Use, by: number, generation: number): void {
-  use.count += by;
-  if (use.count > 0) return;
-  use.unusedSince = generation;
-  use.freeAtMs = 0;
+  #change(use: Use, by: number, generation: number): void {
+    use.count += by;
+    if (use.count > 0) {
+      this.#unused.delete(use);
+      return;
+    }
+    use.unusedSince = generation;
+    use.freeAtMs = 0;
+    this.#unused.add(use);
+  }
 }
 
 function isRule(part: Part | undefined): part is RulePart | ModelRoutePart {

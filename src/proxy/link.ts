@@ -69,6 +69,8 @@ interface LinkedKeyPage {
   readonly clients: ReadonlyMap<string, string>;
 }
 
+const NO_PAGE: LinkedPage = { matches: [] };
+
 export class Linker {
   readonly #options: LinkerOptions;
   readonly #slots = new Map<PartKey, Slot>();
@@ -106,6 +108,11 @@ export class Linker {
     return linked.map(([key, slot]) => [key, slot.hash] as const);
   }
 
+  /** Keys that are known, whether there is a part or only a reference to one. */
+  get keyCount(): number {
+    return this.#slots.size;
+  }
+
   /** Prepares and commits at once, for callers whose event loop has nothing else to do. */
   link(parts: Iterable<Part>, credentials: ReadonlyMap<string, string> = new Map()): Snapshot {
     const envelopes = new Map<PartKey, PartEnvelope>();
@@ -129,14 +136,16 @@ export class Linker {
     const stale = new Set<HostSlot>();
     for (const [key, envelope] of batch.parts) {
       const slot = this.#slot(key);
-      const linked = envelope === null ? undefined : yield* this.#linkPart(envelope.part);
+      const linked = envelope === null ? undefined : yield* this.#tryPart(envelope.part);
       this.#replace(slot, envelope);
-      if (envelope?.part.type === "page") pages.set(key, linked as LinkedPage);
+      if (envelope?.part.type === "page")
+        pages.set(key, (linked as LinkedPage | undefined) ?? NO_PAGE);
       if (envelope?.part.type === "table") {
         for (const host of this.#updateHosts(envelope.part)) stale.add(host);
       } else if (envelope === null) {
         this.#failures.delete(key);
         this.#dropHosts(key);
+        pages.set(key, NO_PAGE);
       }
       for (const host of this.#hostsOfPage.get(key) ?? []) stale.add(host);
       assignments.push(() => {
@@ -166,8 +175,19 @@ export class Linker {
     };
   }
 
-  *#linkPart(part: Part): Steps<unknown> {
+  /** A part that nothing can be made of counts as absent: it must not end the worker. */
+  *#tryPart(part: Part): Steps<unknown> {
     this.#failures.delete(part.key);
+    try {
+      return yield* this.#linkPart(part);
+    } catch (error) {
+      const message = error instanceof Error ? error.message : "Cannot link the part";
+      this.#failures.set(part.key, { key: part.key, message });
+      return undefined;
+    }
+  }
+
+  *#linkPart(part: Part): Steps<unknown> {
     switch (part.type) {
       case "page": {
         const failures: PartFailure[] = [];
