@@ -1,17 +1,7 @@
 /** The baseline: http-proxy with a keep-alive agent and the same split. Arguments: two ports. */
-import { Agent, createServer, type IncomingMessage, type ServerResponse } from "node:http";
-import { createRequire } from "node:module";
+import { Agent, createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-
-/** What is used of the package, which has no types of its own. */
-interface HttpProxy {
-  createProxyServer(options: { agent: Agent; xfwd: boolean }): {
-    on(event: "error", listener: () => void): void;
-    web(request: IncomingMessage, response: ServerResponse, options: { target: string }): void;
-  };
-}
-
-const httpProxy = createRequire(import.meta.url)("http-proxy") as HttpProxy;
+import httpProxy from "http-proxy";
 
 const [stable, canary] = process.argv.slice(2, 4).map((port) => `http://127.0.0.1:${port}`) as [
   string,

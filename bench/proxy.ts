@@ -23,6 +23,9 @@ const HERE = import.meta.dirname;
 const MAIN = path.resolve(HERE, "../src/cli/main.ts");
 const PROXY_CORE = "0";
 const LOAD_CORE = "1";
+/** Programs of the system, not of a package. */
+const PINNED = "taskset";
+const INSTALLER = "apt-get";
 const CONNECTIONS = 64;
 const HEADERS = ["User-Agent: bench", "Accept: */*", "Cookie: session=0123456789"];
 /** Clock ticks of /proc per second (USER_HZ, fixed at 100 on Linux). */
@@ -262,7 +265,7 @@ async function startHttpProxy(ports: { stable: number; canary: number }): Promis
 }
 
 function pinned(core: string, command: string, args: readonly string[]): ChildProcess {
-  return spawn("taskset", ["-c", core, command, ...args], {
+  return spawn(PINNED, ["-c", core, command, ...args], {
     stdio: ["ignore", "pipe", "inherit"],
   });
 }
@@ -315,7 +318,7 @@ function install(tool: string): void {
   if (folders.some((folder) => existsSync(path.join(folder, tool)))) return;
   say(`installing ${tool}`);
   const name = tool === "taskset" ? "util-linux" : tool;
-  execFileSync("apt-get", ["install", "-y", name], { stdio: ["ignore", "ignore", "inherit"] });
+  execFileSync(INSTALLER, ["install", "-y", name], { stdio: ["ignore", "ignore", "inherit"] });
 }
 
 function median(values: readonly number[]): number {

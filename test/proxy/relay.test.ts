@@ -10,6 +10,7 @@ import {
   origin,
   RawClient,
   rawOrigin,
+  settled,
   statuses,
 } from "../support/upstream.ts";
 
@@ -279,14 +280,8 @@ describe("responses", () => {
     client.socket.pause();
     client.send(GET);
     await eventually(() => written > 0);
-    let before = -1;
     // The kernel's buffers fill first; then nothing moves any more.
-    while (before !== written) {
-      before = written;
-      await new Promise((resolve) => {
-        setTimeout(resolve, 200);
-      });
-    }
+    await settled(() => written);
     assert.ok(written < total / 2, `${written} bytes are under way`);
     client.socket.removeAllListeners("data");
     let received = 0;

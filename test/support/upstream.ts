@@ -222,3 +222,16 @@ export async function eventually(condition: () => boolean, timeoutMs = 5000): Pr
     });
   }
 }
+
+/** Waits until a number has not changed for a while. */
+export async function settled(value: () => number, quietMs = 200): Promise<void> {
+  let last = value();
+  let sinceMs = performance.now();
+  await eventually(() => {
+    if (value() !== last) {
+      last = value();
+      sinceMs = performance.now();
+    }
+    return performance.now() - sinceMs >= quietMs;
+  });
+}
