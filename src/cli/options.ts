@@ -46,8 +46,8 @@ export interface ServeFlags {
   readonly logLevel: LogLevel;
 }
 
-/** For commands that serve. */
-export function withServe(command: Command): Command {
+/** For commands that serve; `accessLog` is where the log goes by default. */
+export function withServe(command: Command, accessLog: "-" | "off"): Command {
   return command
     .option("--data <dir>", "where state is kept", ".sluice")
     .option("--admin <host:port>", "address of the admin API", "127.0.0.1:9900")
@@ -57,7 +57,7 @@ export function withServe(command: Command): Command {
       parseWholeNumber(1, WORKERS_MAX),
       defaultWorkers(),
     )
-    .option("--access-log <path>", 'a file, "-" for standard output, or "off"', "-")
+    .option("--access-log <path>", 'a file, "-" for standard output, or "off"', accessLog)
     .option(
       "--grace <duration>",
       "how long requests in flight may take to finish at the end",

@@ -4,6 +4,9 @@ import { CommandError, EXIT } from "./exit.ts";
 
 export type OutputFormat = "table" | "wide" | "json" | "yaml" | "name";
 
+/** kubectl and our own parser read YAML 1.1's booleans: a string "yes" needs its quotes. */
+const KUBERNETES_YAML = { version: "1.1" } as const;
+
 const FORMATS: readonly string[] = ["table", "wide", "json", "yaml", "name"];
 
 export function parseOutputFormat(text: string): OutputFormat {
@@ -21,7 +24,9 @@ export function printError(text: string): void {
 
 /** One object or list as JSON or YAML. */
 export function formatData(value: unknown, format: "json" | "yaml"): string {
-  return format === "json" ? `${JSON.stringify(value, null, 2)}\n` : stringify(value);
+  return format === "json"
+    ? `${JSON.stringify(value, null, 2)}\n`
+    : stringify(value, KUBERNETES_YAML);
 }
 
 /** Columns wide enough for their longest cell, three blanks apart, as kubectl aligns them. */

@@ -3,11 +3,11 @@
  * The
  * resources are plain data, and are printed as the YAML to go on from.
  */
-import { stringify } from "yaml";
 import type { ResourceDraft } from "../resource/resource.ts";
 import { Client, findKind, pathOf } from "./client.ts";
 import { CommandError, EXIT } from "./exit.ts";
-import { print, printError } from "./output.ts";
+import { formatData, print, printError } from "./output.ts";
+import { untilProgrammed } from "./programmed.ts";
 import { type ServeOptions, serve, untilStopped } from "./serve.ts";
 
 export interface ProxyPlan {
@@ -32,15 +32,23 @@ export async function proxy(
   options: ServeOptions,
 ): Promise<number> {
   const { resources, canary } = proxyResources({ ...flags, steps: parseSteps(flags.steps) });
-  print(resources.map((resource) => stringify(resource)).join("---\n"));
+  print(resources.map((resource) => formatData(resource, "yaml")).join("---\n"));
   const running = await serve(options);
   const client = new Client(running.adminUrl);
-  for (const resource of resources) await put(client, resource);
-  printError(`Sluice serves ${flags.to} on ${flags.listen}. Admin API: ${running.adminUrl}`);
-  if (canary !== undefined) {
-    await put(client, canary);
-    printError(`The canary ${flags.canary} gets ${flags.steps} percent, step by step. See it:`);
-    printError("  sluice rollout status app --watch");
+  try {
+    for (const resource of resources) await put(client, resource);
+    await untilProgrammed(client, "Another port: --listen :8081");
+    printError(`Sluice serves ${flags.to} on ${flags.listen}. Admin API: ${running.adminUrl}`);
+    if (canary !== undefined) {
+      await put(client, canary);
+      printError(
+        `${flags.canary} gets ${flags.steps} percent of the requests, step by step. Watch:`,
+      );
+      printError(`  sluice rollout status app --watch --server ${running.adminUrl}`);
+    }
+  } catch (error) {
+    await running.stop();
+    throw error;
   }
   return await untilStopped(running, () => printError("Draining …"));
 }

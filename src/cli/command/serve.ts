@@ -25,7 +25,7 @@ interface DemoFlags {
 }
 
 export function addServeCommands(program: Command): void {
-  withServe(program.command("up"))
+  withServe(program.command("up"), "-")
     .summary("serve what files and the API say")
     .option("-f, --file <path>", "a file or folder of resources; watched; repeatable", collect, [])
     .addHelpText(
@@ -36,7 +36,7 @@ export function addServeCommands(program: Command): void {
       process.exitCode = await up(toServeOptions(flags.file, flags));
     });
 
-  withServe(program.command("proxy"))
+  withServe(program.command("proxy"), "off")
     .summary("serve one backend, and a canary of it; prints the YAML to go on from")
     .requiredOption("--to <url>", "where requests go")
     .option("--canary <url>", "a new version, which gets a rising share of the requests")

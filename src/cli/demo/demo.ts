@@ -13,6 +13,7 @@ import { statusOf } from "../../rollout/status.ts";
 import { Client, findKind, pathOf } from "../client.ts";
 import { CommandError, EXIT } from "../exit.ts";
 import { print } from "../output.ts";
+import { untilProgrammed } from "../programmed.ts";
 import { defaultWorkers, serve, untilStopped } from "../serve.ts";
 import { nextSteps, Teller } from "./teller.ts";
 import { startSampleBackend } from "./sample-backends.ts";
@@ -74,7 +75,7 @@ async function play(options: DemoOptions, dataDirectory: string): Promise<number
       ) as [ResourceDraft, ResourceDraft, ResourceDraft];
       for (const resource of checkoutResources(options.port)) await create(client, resource);
       await create(client, first);
-      await gatewayIsProgrammed(client, options.port);
+      await untilProgrammed(client, "Another port: npm start -- --port 8081");
       traffic = startSampleTraffic(gatewayUrl, REQUESTS_PER_SECOND);
       teller.say(`Sluice serves. Gateway ${gatewayUrl}, admin API ${running.adminUrl}.`);
       teller.say(`Version 1 of "checkout" gets all of ${REQUESTS_PER_SECOND} requests a second.`);
@@ -110,26 +111,6 @@ async function act(client: Client, teller: Teller, backend: ResourceDraft): Prom
   const before = statusOf(await client.get("rollout", namespace, name));
   await client.must(pathOf(findKind("backend"), namespace, name), { method: "PUT", body: backend });
   await until(async () => teller.look(before.currentPodHash));
-}
-
-async function gatewayIsProgrammed(client: Client, port: number): Promise<void> {
-  await until(async () => {
-    const gateway = await client.get("gateway", "default", "edge");
-    const conditions = (gateway.status?.["conditions"] ?? []) as readonly {
-      type: string;
-      status: string;
-      reason: string;
-      message: string;
-    }[];
-    const programmed = conditions.find(({ type }) => type === "Programmed");
-    if (programmed?.reason === "AddressNotUsable") {
-      throw new CommandError(
-        `Port ${port} is in use by another program. Another port: npm start -- --port 8081`,
-        EXIT.unreachable,
-      );
-    }
-    return programmed?.status === "True";
-  });
 }
 
 /** Looks ten times a second until `done`; throws when an act takes too long. */
