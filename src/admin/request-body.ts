@@ -8,6 +8,7 @@ import type { IncomingMessage } from "node:http";
 import { parseDocument } from "yaml";
 import { isJsonObject } from "../base/json.ts";
 import type { JsonValue } from "../base/json.ts";
+import { KUBERNETES_SCALARS } from "../resource/yaml-scalar.ts";
 import { decodeProtobuf } from "./protobuf.ts";
 import { badRequest, tooLarge, unsupportedMediaType } from "./api-error.ts";
 
@@ -117,7 +118,11 @@ export function parseStrictJson(text: string): JsonValue {
 function parseYaml(text: string): JsonValue {
   let value: unknown;
   try {
-    const document = parseDocument(text, { uniqueKeys: true, logLevel: "silent" });
+    const document = parseDocument(text, {
+      uniqueKeys: true,
+      logLevel: "silent",
+      customTags: (tags) => [...KUBERNETES_SCALARS, ...tags],
+    });
     const [error] = document.errors;
     if (error !== undefined) {
       const { line, col } = error.linePos?.[0] ?? { line: 1, col: 1 };

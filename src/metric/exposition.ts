@@ -4,7 +4,7 @@
  * metric is an object whose `get` returns the values of the reading at hand.
  */
 import { Gauge, Registry, collectDefaultMetrics } from "prom-client";
-import { FIELD, OUTCOMES } from "../shared/metrics.ts";
+import { FIELD, OUTCOMES, WORKER_FIELD, WORKER_KEY } from "../shared/metrics.ts";
 import { BOUNDS_MS, cumulate, nameArm, outcomeCount, readAll, splitsOf } from "./reading.ts";
 import type { ArmRow, Reading, RouteRow, RowReader, Served } from "./reading.ts";
 
@@ -185,7 +185,15 @@ function processMetrics(options: ExpositionOptions): readonly Definition[] {
     const sums = reader.read("", "overflow") ?? new Float64Array(OUTCOMES.length);
     return OUTCOMES.reduce((total, _, index) => total + outcomeCount(sums, index), 0);
   };
+  const worker = (field: number): number =>
+    reader.read(WORKER_KEY.route, WORKER_KEY.armId)?.[field] ?? 0;
   const definitions = [
+    counter("sluice_connections_total", "Client connections accepted.", () =>
+      worker(WORKER_FIELD.connections),
+    ),
+    counter("sluice_access_log_dropped_total", "Access-log lines that were not written.", () =>
+      worker(WORKER_FIELD.accessLogDropped),
+    ),
     gauge("sluice_workers", "Worker threads that serve.", () => workers().live),
     gauge("sluice_workers_wanted", "Worker threads there should be.", () => workers().wanted),
     gauge(

@@ -5,7 +5,7 @@
  * out: thousands of idle routes cost nothing.
  */
 import { BUCKETS, bucketBound } from "../shared/histogram.ts";
-import { FIELD, METRIC_FIELDS } from "../shared/metrics.ts";
+import { FIELD, METRIC_FIELDS, UNMATCHED_ROUTE } from "../shared/metrics.ts";
 import type { PartKey, Program, SplitPart } from "../compile/program.ts";
 
 /** What is needed of shared/metrics' MetricReader. */
@@ -42,7 +42,7 @@ export interface Reading {
 
 /** Sums every row of what is served. */
 export function readAll(reader: RowReader, served: Served): Reading {
-  const routes = routesOf(served.parts).flatMap((route) => {
+  const routes = [...routesOf(served.parts), UNMATCHED_ROUTE].flatMap((route) => {
     const sums = reader.read(route, "");
     return sums === undefined || isIdle(sums) ? [] : [{ labels: { route }, sums }];
   });

@@ -92,6 +92,7 @@ const admin = createAdminServer({
     store,
     workers: () => ({ live: delivery.readyCount, wanted: memory.workers }),
     notifications: () => notifications.counts(),
+    problems: () => programs.problemCounts(),
   }),
   ready: () => {
     const reasons = draining ? ["draining"] : programs.notReady();

@@ -6,6 +6,7 @@
 import type { Clock } from "../base/clock.ts";
 import { toTimestamp } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
+import { addressesOverlap } from "../compile/address.ts";
 import { compile } from "../compile/compile.ts";
 import type { Compiled, CompileInput, ResourceChange } from "../compile/compiled.ts";
 import { problemsOf } from "../compile/problems.ts";
@@ -90,6 +91,17 @@ export class ProgramLoop {
       .map(({ type, reason, message }) => `${type}: ${reason}: ${message}`);
   }
 
+  /** Resources with which something is wrong, by kind; for /metrics. */
+  problemCounts(): ReadonlyMap<string, number> {
+    const keys = new Map<string, string>();
+    for (const { resource } of this.#compiled === undefined ? [] : problemsOf(this.#compiled)) {
+      keys.set(keyText(resource), resource.kind);
+    }
+    const counts = new Map<string, number>();
+    for (const kind of keys.values()) counts.set(kind, (counts.get(kind) ?? 0) + 1);
+    return counts;
+  }
+
   /** Sockets that workers hold already must be known before others are tried. */
   async #workersCame(): Promise<void> {
     const { delivery, clock, workers } = this.#options;
@@ -147,10 +159,16 @@ export class ProgramLoop {
   /** Tries every socket that is new; those that cannot be opened are compiled away, with the reason. */
   async #probeSockets(): Promise<void> {
     const compiled = this.#compiled as Compiled;
+    const { delivery } = this.#options;
+    const sockets = [...compiled.parts.values()].filter((part) => part.type === "socket");
+    const held = sockets.filter((part) => delivery.isHeld(part.key));
     let found = false;
-    for (const part of compiled.parts.values()) {
-      if (part.type !== "socket" || this.#options.delivery.isHeld(part.key)) continue;
-      const problem = await probeSocket(part);
+    for (const part of sockets) {
+      // One of ours on an overlapping address is no other program.
+      const ours = held.some(
+        ({ port, address }) => port === part.port && addressesOverlap(address, part.address),
+      );
+      const problem = ours ? undefined : await probeSocket(part);
       if (problem === undefined) continue;
       this.#unavailable.set(part.key, problem);
       found = true;

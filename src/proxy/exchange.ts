@@ -96,10 +96,9 @@ export class Exchange {
     const nowMs = performance.now();
     this.tap?.finish(nowMs);
     const { rule, plane, status } = this;
-    if (rule !== null) {
-      if (status === 499) plane.metrics.add(rule.row, FIELD.clientGone, 1);
-      else plane.metrics.add(rule.row, FIELD.response1xx + Math.floor(status / 100) - 1, 1);
-    }
+    const row = rule === null ? plane.unmatchedRow : rule.row;
+    if (status === 499) plane.metrics.add(row, FIELD.clientGone, 1);
+    else plane.metrics.add(row, FIELD.response1xx + Math.floor(status / 100) - 1, 1);
     plane.accessLog.line(accessLine(this, nowMs));
     this.connection.exchangeDone(this);
   }

@@ -19,6 +19,8 @@ export interface Plane {
   readonly limits: Limits;
   readonly admitDeps: AdmitDeps;
   readonly accessLog: AccessLog;
+  /** The metrics row of answers to requests that match no route. */
+  readonly unmatchedRow: number;
   readonly random: Random;
   readonly clock: Clock;
   readonly wheel: TimerWheel;

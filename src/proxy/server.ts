@@ -10,7 +10,12 @@ import type { PartKey } from "../compile/program.ts";
 import type { PartFailure } from "../process/messages.ts";
 import type { Gates } from "../shared/gates.ts";
 import type { Limits } from "../shared/limits.ts";
-import type { MetricRecorder } from "../shared/metrics.ts";
+import {
+  UNMATCHED_ROUTE,
+  WORKER_FIELD,
+  WORKER_KEY,
+  type MetricRecorder,
+} from "../shared/metrics.ts";
 import type { AccessLog } from "./access-log.ts";
 import { ATTEMPT_EVENTS } from "./attempt.ts";
 import { Connection } from "./connection.ts";
@@ -46,19 +51,23 @@ export class DataPlane {
   readonly #connections = new Set<Connection>();
   readonly #reusePort: boolean;
   readonly #admitted: { onEmpty: (() => void) | undefined } = { onEmpty: undefined };
+  readonly #workerRow: number;
   #sweepAtMs = 0;
+  #droppedSeen = 0;
   #drained: Promise<void> | undefined;
 
   constructor(options: DataPlaneOptions) {
     const { metrics, gates, limits, accessLog, random, clock } = options;
     const wheel = new TimerWheel((nowMs) => this.#tick(nowMs));
     this.#reusePort = options.reusePort ?? false;
+    this.#workerRow = metrics.row(WORKER_KEY.route, WORKER_KEY.armId);
     this.#plane = {
       metrics,
       gates,
       limits,
       admitDeps: { limits, metrics, nowNs: () => process.hrtime.bigint(), clientId: "" },
       accessLog,
+      unmatchedRow: metrics.row(UNMATCHED_ROUTE, ""),
       random,
       clock,
       wheel,
@@ -126,6 +135,7 @@ export class DataPlane {
       this.#connections.delete(connection);
       if (this.#connections.size === 0) this.#admitted.onEmpty?.();
     };
+    this.#plane.metrics.add(this.#workerRow, WORKER_FIELD.connections, 1);
     this.#connections.add(new Connection(socket, this.#plane, { served, onClosed }));
   }
 
@@ -133,6 +143,12 @@ export class DataPlane {
     this.#plane.wallTime.refresh(nowMs);
     if (nowMs < this.#sweepAtMs) return;
     this.#sweepAtMs = nowMs + SWEEP_MS;
+    const { dropped } = this.#plane.accessLog;
+    if (dropped > this.#droppedSeen) {
+      const more = dropped - this.#droppedSeen;
+      this.#plane.metrics.add(this.#workerRow, WORKER_FIELD.accessLogDropped, more);
+      this.#droppedSeen = dropped;
+    }
     this.#plane.pools.sweep(nowMs);
   }
 

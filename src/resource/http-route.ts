@@ -305,7 +305,7 @@ export const HTTP_ROUTE = defineKind({
       type: "string",
       priority: 0,
       description: "Hosts that the route serves.",
-      value: (resource) => JSON.stringify((resource as HTTPRoute).spec.hostnames ?? []),
+      value: (resource) => (resource as HTTPRoute).spec.hostnames?.join(",") ?? "*",
     },
     column("Rules", "spec.rules", { type: "integer", priority: 1 }),
   ],

@@ -52,6 +52,19 @@ export function metricKey(route: string, armId: string): string {
 /** The row that takes what no longer finds a row of its own; readers report it as overflow. */
 export const OVERFLOW_KEY = metricKey("", "overflow");
 
+/** The route under which answers to requests without a route are counted; no route has this name. */
+export const UNMATCHED_ROUTE = "unmatched";
+
+/** The row of what concerns no route, with fields of its own. */
+export const WORKER_KEY = { route: "", armId: "worker" } as const;
+
+/** Positions in the row of `WORKER_KEY`. */
+export const WORKER_FIELD = {
+  connections: 0,
+  /** Lines of the access log that were not written. */
+  accessLogDropped: 1,
+} as const;
+
 /** A worker's side: writes to one stripe. */
 export class MetricRecorder {
   readonly #index: IndexTable;
