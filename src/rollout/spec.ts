@@ -1,17 +1,25 @@
 /**
  * A Rollout's spec as its controller reads it: Argo's field names, defaults filled in, durations
- * parsed. The schema of the kind has refused everything else before it was stored; what is read here
- * is still read defensively, for a stored document may be older than the schema.
+ * parsed. The schema of the kind has refused everything else before it was stored.
  */
 import { parseDurationOrSeconds } from "../base/duration.ts";
 import { contentHash } from "../base/hash.ts";
-import { isJsonObject, type JsonObject, type JsonValue } from "../base/json.ts";
 import type { Resource } from "../resource/resource.ts";
+
+/** An argument of a run; a `valueFrom` is resolved when the run is made. */
+export interface RolloutArgument {
+  readonly name: string;
+  readonly value?: string;
+  readonly valueFrom?: {
+    readonly podTemplateHashValue?: "Stable" | "Latest";
+    readonly fieldRef?: { readonly fieldPath: string };
+  };
+}
 
 /** Argo's `RolloutAnalysis`: what a step or the background runs. */
 export interface RolloutAnalysis {
   readonly templates: readonly { readonly templateName: string; readonly clusterScope?: boolean }[];
-  readonly args?: readonly JsonObject[];
+  readonly args?: readonly RolloutArgument[];
   readonly dryRun?: readonly { readonly metricName: string }[];
   readonly measurementRetention?: readonly {
     readonly metricName: string;
@@ -47,28 +55,32 @@ const REVISION_HISTORY_LIMIT = 10;
 const PROGRESS_DEADLINE_SECONDS = 600;
 const RUN_HISTORY_LIMIT = 5;
 
+/** The fields that are read, as the schema has admitted them. */
+interface StoredSpec {
+  readonly paused?: boolean;
+  readonly revisionHistoryLimit?: number;
+  readonly progressDeadlineSeconds?: number;
+  readonly progressDeadlineAbort?: boolean;
+  readonly analysis?: {
+    readonly successfulRunHistoryLimit?: number;
+    readonly unsuccessfulRunHistoryLimit?: number;
+  };
+  readonly strategy?: { readonly canary?: Partial<CanarySpec> };
+}
+
 /** The spec of a Rollout with Argo's defaults. */
 export function specOf(rollout: Resource): RolloutSpecView {
-  const spec = rollout.spec ?? {};
-  const analysis = objectOf(spec["analysis"]);
-  const canary = objectOf(objectOf(spec["strategy"])["canary"]);
-  const background = canary["analysis"];
+  const spec = (rollout.spec ?? {}) as StoredSpec;
+  const { analysis = {}, strategy } = spec;
+  const { steps = [], analysis: background } = strategy?.canary ?? {};
   return {
-    paused: spec["paused"] === true,
-    revisionHistoryLimit: numberOr(spec["revisionHistoryLimit"], REVISION_HISTORY_LIMIT),
-    progressDeadlineMs: 1000 * numberOr(spec["progressDeadlineSeconds"], PROGRESS_DEADLINE_SECONDS),
-    progressDeadlineAbort: spec["progressDeadlineAbort"] === true,
-    successfulRunHistoryLimit: numberOr(analysis["successfulRunHistoryLimit"], RUN_HISTORY_LIMIT),
-    unsuccessfulRunHistoryLimit: numberOr(
-      analysis["unsuccessfulRunHistoryLimit"],
-      RUN_HISTORY_LIMIT,
-    ),
-    canary: {
-      steps: Array.isArray(canary["steps"]) ? (canary["steps"] as CanaryStep[]) : [],
-      ...(isJsonObject(background) && {
-        analysis: background as unknown as NonNullable<CanarySpec["analysis"]>,
-      }),
-    },
+    paused: spec.paused === true,
+    revisionHistoryLimit: spec.revisionHistoryLimit ?? REVISION_HISTORY_LIMIT,
+    progressDeadlineMs: 1000 * (spec.progressDeadlineSeconds ?? PROGRESS_DEADLINE_SECONDS),
+    progressDeadlineAbort: spec.progressDeadlineAbort === true,
+    successfulRunHistoryLimit: analysis.successfulRunHistoryLimit ?? RUN_HISTORY_LIMIT,
+    unsuccessfulRunHistoryLimit: analysis.unsuccessfulRunHistoryLimit ?? RUN_HISTORY_LIMIT,
+    canary: { steps, ...(background !== undefined && { analysis: background }) },
   };
 }
 
@@ -90,12 +102,4 @@ export function stepText(step: CanaryStep): string {
   const { duration } = step.pause;
   if (duration === undefined) return "pause";
   return `pause: ${typeof duration === "number" ? `${duration}s` : duration}`;
-}
-
-function objectOf(value: JsonValue | undefined): JsonObject {
-  return isJsonObject(value) ? value : {};
-}
-
-function numberOr(value: JsonValue | undefined, fallback: number): number {
-  return typeof value === "number" ? value : fallback;
 }

@@ -12,6 +12,7 @@ import type { SplitPart } from "../../src/compile/program.ts";
 import type { DataPlaneView } from "../../src/control/data-plane.ts";
 import { createDriver, type Driver } from "../../src/control/driver.ts";
 import { createEventExpiry } from "../../src/control/event.ts";
+import type { Reconciler } from "../../src/control/reconciler.ts";
 import { createRolloutController } from "../../src/control/rollout/reconcile.ts";
 import type { Resource, ResourceDraft } from "../../src/resource/resource.ts";
 import {
@@ -37,6 +38,19 @@ const MEASURE_MS = 1000;
 /** What the canary's requests are like; "none": there are none. */
 export type Traffic = "good" | "bad" | "unclear" | "broken" | "none";
 
+/** What an analysis of one's own is made of, in place of the stand-in. */
+export interface AnalysisParts {
+  readonly store: SqliteStore;
+  readonly clock: VirtualClock;
+  readonly dataPlane: DataPlaneView;
+  readonly wake: () => void;
+}
+
+export interface WorldOptions {
+  readonly pagesMax?: number;
+  readonly analysis?: (parts: AnalysisParts) => Reconciler;
+}
+
 export class RolloutWorld {
   readonly clock = new VirtualClock();
   readonly store: SqliteStore;
@@ -53,8 +67,12 @@ export class RolloutWorld {
   #stops: (() => void)[] = [];
   #epoch = 0;
 
-  constructor(options: { readonly pagesMax?: number } = {}) {
-    this.store = openSqliteStore({ path: ":memory:", clock: this.clock, ...options });
+  readonly #analysis: WorldOptions["analysis"];
+
+  constructor(options: WorldOptions = {}) {
+    const { analysis, ...store } = options;
+    this.#analysis = analysis;
+    this.store = openSqliteStore({ path: ":memory:", clock: this.clock, ...store });
     this.writer = createWriter({ store: this.store, clock: this.clock, rules: [rolloutRule] });
   }
 
@@ -82,10 +100,13 @@ export class RolloutWorld {
     const epoch = ++this.#epoch;
     const dataPlane = this.#dataPlane();
     const { store, clock } = this;
+    const wake = (): void => this.#driver?.signal();
+    const analysis = this.#analysis?.({ store, clock, dataPlane, wake });
     const driver = createDriver({
       reconcilers: [
         createRolloutController({ store, dataPlane, clock }),
         createEventExpiry({ store, clock }),
+        ...(analysis === undefined ? [] : [analysis]),
       ],
       clock,
       random: () => 0.5,
@@ -101,7 +122,7 @@ export class RolloutWorld {
     ];
     this.#deliver();
     driver.start();
-    this.#measureLater(epoch);
+    if (analysis === undefined) this.#measureLater(epoch);
   }
 
   /** The process is gone between two instructions; workers keep what they serve until the next. */

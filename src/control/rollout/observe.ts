@@ -10,7 +10,6 @@ import {
   specOf as runSpecOf,
   unmeasuredSince,
   waitingMessage,
-  type Argument,
 } from "../../analysis/run.ts";
 import type { Clock } from "../../base/clock.ts";
 import type { SplitPart } from "../../compile/program.ts";
@@ -129,7 +128,7 @@ export class RolloutObserver {
       armId(key?.kind ?? "", namespace, key?.name ?? "", hashOf(revision));
     return newAnalysisRun({
       templates: analysis.templates,
-      ...(analysis.args && { args: analysis.args as unknown as readonly Argument[] }),
+      ...(analysis.args && { args: analysis.args }),
       ...(analysis.dryRun && { dryRun: analysis.dryRun }),
       ...(analysis.measurementRetention && { measurementRetention: analysis.measurementRetention }),
       view: store,
