@@ -46,7 +46,7 @@ interface Runner {
 }
 
 /** Arguments: pairs (default 7) and seconds per run (default 4). */
-export async function benchProxy(args: readonly string[]): Promise<unknown> {
+async function benchProxy(args: readonly string[]): Promise<unknown> {
   const pairs = Number(args[0] ?? 7);
   const seconds = Number(args[1] ?? 4);
   for (const tool of ["nginx", "wrk", "taskset"]) install(tool);
@@ -339,3 +339,5 @@ function show({ microseconds, requestsPerSecond, busy }: Measured): string {
 function say(text: string): void {
   process.stderr.write(`${text}\n`);
 }
+
+process.stdout.write(`${JSON.stringify(await benchProxy(process.argv.slice(3)))}\n`);
