@@ -1,5 +1,6 @@
 /** `sluice check`: parses and compiles files as `up` would, and says what is wrong with them. */
 import { readFileSync } from "node:fs";
+import { analysisRule } from "../admission/analysis-rule.ts";
 import { rolloutRule } from "../admission/rollout-rule.ts";
 import { AdmissionError, createWriter } from "../admission/writer.ts";
 import { systemClock } from "../base/clock.ts";
@@ -44,7 +45,7 @@ async function problemsBetween(drafts: readonly ResourceDraft[]): Promise<string
 async function compileDrafts(drafts: readonly ResourceDraft[]): Promise<Compiled> {
   const store = openSqliteStore({ path: ":memory:", clock: systemClock });
   try {
-    const writer = createWriter({ store, rules: [rolloutRule] });
+    const writer = createWriter({ store, rules: [rolloutRule, analysisRule] });
     await writer.write(drafts.map((resource) => ({ op: "create", resource })));
     return compile({
       get: (kind, namespace, name) => store.get(kind, namespace, name),

@@ -6,6 +6,7 @@
 import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { Agent } from "undici";
 import { createAdminServer } from "../admin/server.ts";
+import { analysisRule } from "../admission/analysis-rule.ts";
 import { rolloutRule } from "../admission/rollout-rule.ts";
 import { createWriter } from "../admission/writer.ts";
 import { assert } from "../base/assert.ts";
@@ -73,7 +74,7 @@ driver = createDriver({
 const files = createFileSource({
   paths: options.files,
   store,
-  writer: createWriter({ store, rules: [rolloutRule], clock }),
+  writer: createWriter({ store, rules: [rolloutRule, analysisRule], clock }),
   clock,
   onIssues: (issues) => {
     for (const issue of issues) log.error({ file: issue.file }, formatIssue(issue));
@@ -83,7 +84,7 @@ const files = createFileSource({
 let draining = false;
 const admin = createAdminServer({
   store,
-  writer: createWriter({ store, rules: [rolloutRule, createFileRule(store)], clock }),
+  writer: createWriter({ store, rules: [rolloutRule, analysisRule, createFileRule(store)], clock }),
   clock,
   random: systemRandom,
   metrics: createExposition({

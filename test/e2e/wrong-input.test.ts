@@ -29,6 +29,11 @@ async function folder() {
   };
 }
 
+function healthyMetric(): object {
+  const { spec } = shop.healthy() as { spec?: { metrics: readonly object[] } };
+  return spec?.metrics[0] as object;
+}
+
 /** A file, what is wrong with it, and what `sluice check` must say of it. */
 const DOCUMENTS: readonly (readonly [string, string, RegExp])[] = [
   ["bad YAML", "kind: [Gateway\n", /bad\.yaml:\d+:\d+: /],
@@ -50,6 +55,14 @@ const DOCUMENTS: readonly (readonly [string, string, RegExp])[] = [
       }),
     ),
     /bad\.yaml:\d+:\d+: spec\.rules\[0\]\.backendRefs\[0\]\.weight: /,
+  ],
+  [
+    "a condition that is no expression",
+    stringify({
+      ...shop.healthy(),
+      spec: { metrics: [{ ...healthyMetric(), failureCondition: "result <" }] },
+    }),
+    /spec\.metrics\[0\]\.failureCondition: .*result < 0\.95/,
   ],
   [
     "a dangling reference",
