@@ -145,6 +145,34 @@ describe("slow clients", () => {
   });
 });
 
+test("an address that is taken fails by name, and the others are served", async () => {
+  await using app = await origin();
+  const taken = await rawOrigin(() => {});
+  await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port] }) });
+  const key = `socket/127.0.0.1:${taken.port}`;
+  const listeners = [{ hostname: "", table: "table/127.0.0.1:0/" }];
+  const socket = {
+    type: "socket",
+    key,
+    address: "127.0.0.1",
+    port: taken.port,
+    listeners,
+  } as const;
+  const failures = await gateway.link([socket]);
+  assert.deepEqual(failures, [
+    { key, message: `Cannot listen on 127.0.0.1:${taken.port}: EADDRINUSE` },
+  ]);
+  using client = new RawClient(gateway.port);
+  client.send(GET);
+  assert.deepEqual(statuses(await client.responses(1)), [200]);
+  // The next generation tries again.
+  await taken[Symbol.asyncDispose]();
+  assert.deepEqual(await gateway.link([]), []);
+  using second = new RawClient(taken.port);
+  second.send(GET);
+  assert.deepEqual(statuses(await second.responses(1)), [200]);
+});
+
 test("an exception costs the request that raised it: 500, reported, and the worker goes on", async () => {
   await using app = await origin();
   const bugs: unknown[] = [];

@@ -5,6 +5,7 @@
 import { systemClock } from "../../src/base/clock.ts";
 import { seededRandom, type Random } from "../../src/base/random.ts";
 import type { Part, PoolPart, RulePart, SplitPart } from "../../src/compile/program.ts";
+import type { PartFailure } from "../../src/process/messages.ts";
 import { NO_ACCESS_LOG, type AccessLog } from "../../src/proxy/access-log.ts";
 import { Linker } from "../../src/proxy/link.ts";
 import type { Timeouts } from "../../src/proxy/plane.ts";
@@ -28,8 +29,8 @@ export interface TestGateway extends AsyncDisposable {
   readonly url: string;
   readonly plane: DataPlane;
   readonly gates: Gates;
-  /** Links further parts, as a new generation would. */
-  link(parts: readonly Part[]): Promise<void>;
+  /** Links further parts, as a new generation would; resolves to the sockets that failed. */
+  link(parts: readonly Part[]): Promise<readonly PartFailure[]>;
   /** One field of the row of (route, arm); 0 where there is no row. */
   metric(field: keyof typeof FIELD, arm?: string, route?: string): number;
 }
@@ -61,9 +62,7 @@ export async function testGateway(options: GatewayOptions): Promise<TestGateway>
     url: `http://127.0.0.1:${port}`,
     plane,
     gates,
-    async link(parts) {
-      await plane.apply(linker.link(parts));
-    },
+    link: (parts) => plane.apply(linker.link(parts)),
     metric(field, arm = "", route = "default/test") {
       return reader.read(route, arm)?.[FIELD[field]] ?? 0;
     },
