@@ -56,7 +56,8 @@ export function isServed(seen: Pick<RolloutSeen, "acknowledged">, split: Desired
 
 /** The step that the rollout is at; the number of steps once all are done. */
 export function stepIndexOf(context: Context): number {
-  return Math.min(context.status.currentStepIndex ?? 0, context.spec.canary.steps.length);
+  const index = context.status.currentStepIndex ?? 0;
+  return Math.max(0, Math.min(index, context.spec.canary.steps.length));
 }
 
 /** "revision 2 (1f0c9a77e2)", as it is called in messages. */

@@ -10,9 +10,9 @@ import { type Resource, type ResourceDraft, type ResourceKey } from "../resource
 /** Argo's label for the hash of a pod template; here it names the revision of a workload. */
 export const HASH_LABEL = "rollouts-pod-template-hash";
 /** Argo's annotation for the number of a revision. */
-export const NUMBER_ANNOTATION = "rollout.argoproj.io/revision";
+const NUMBER_ANNOTATION = "rollout.argoproj.io/revision";
 /** "KIND/NAMESPACE/NAME" of the workload that a revision, or an analysis of it, is about. */
-export const WORKLOAD_ANNOTATION = "sluice.dev/workload";
+const WORKLOAD_ANNOTATION = "sluice.dev/workload";
 
 /** Kinds that a Rollout's `spec.workloadRef` can name. */
 export const WORKLOAD_KINDS: readonly string[] = ["Backend", "AIServiceBackend"];

@@ -3,7 +3,7 @@
  * them. What Sluice adds is `canary.step`: which step has begun, and how long of it traffic was
  * served, so that a pause outlives a restart without counting the time in which nobody looked.
  */
-import type { JsonObject } from "../base/json.ts";
+import { isJsonObject, type JsonObject, type JsonValue } from "../base/json.ts";
 import type { Resource } from "../resource/resource.ts";
 
 export type RolloutPhase = "Healthy" | "Degraded" | "Progressing" | "Paused";
@@ -78,15 +78,23 @@ export interface RolloutStatus {
 }
 
 /**
- * The status of a Rollout; what a tool has set to null counts as absent (a merge patch through a
- * client that keeps nulls, or a stored document).
+ * The status of a Rollout. What a tool has set to null counts as absent at any depth: status can be
+ * patched by anybody who may patch it, and no patch may stop the controller.
  */
-export function statusOf(rollout: Resource): RolloutStatus {
-  const status: Record<string, unknown> = {};
-  for (const [field, value] of Object.entries(rollout.status ?? {})) {
-    if (value !== null) status[field] = value;
+export function statusOf(rollout: Pick<Resource, "status">): RolloutStatus {
+  return withoutNulls(rollout.status ?? {}) as RolloutStatus;
+}
+
+function withoutNulls(value: JsonValue | undefined): JsonValue | undefined {
+  if (Array.isArray(value)) {
+    return value.filter((item) => item !== null).map((item) => withoutNulls(item) ?? null);
   }
-  return status;
+  if (!isJsonObject(value)) return value;
+  const kept: Record<string, JsonValue | undefined> = {};
+  for (const [field, inner] of Object.entries(value)) {
+    if (inner !== null) kept[field] = withoutNulls(inner);
+  }
+  return kept;
 }
 
 /** A status as it is stored: fields that are undefined left out, all the way down. */

@@ -37,7 +37,7 @@ function canaryWeight(rollout: Resource, currentHash: string): number {
   if (status.promoteFull === true) return 100;
   const { steps } = specOf(rollout).canary;
   const changed = status.currentStepHash !== stepsHash(steps);
-  const index = changed ? 0 : (status.currentStepIndex ?? 0);
+  const index = changed ? 0 : Math.max(0, status.currentStepIndex ?? 0);
   if (index >= steps.length) {
     // Without steps there is no step to begin, so a new revision waits for the pause to end.
     return steps.length === 0 && status.canary?.step === undefined ? 0 : 100;

@@ -4,6 +4,7 @@
  */
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import type { JsonObject } from "../../src/base/json.ts";
 import type { Resource } from "../../src/resource/resource.ts";
 import { statusOf } from "../../src/rollout/status.ts";
 import { StoreError, type Change } from "../../src/store/store.ts";
@@ -148,6 +149,37 @@ describe("others who write", () => {
     await world.store.commit([{ op: "update", resource: { ...live, spec } }]);
     await world.advance(1000);
     assert.match(world.describe(), /stable=v1#1 current=v7#2/);
+    await world.kill();
+  });
+
+  it("goes on whatever a person patches into the status", async () => {
+    const patches: readonly JsonObject[] = [
+      { canary: null },
+      { canary: { step: null, weights: null, currentBackgroundAnalysisRunStatus: null } },
+      { canary: { currentBackgroundAnalysisRunStatus: { name: "gone", status: "Failed" } } },
+      { canary: { step: { index: 99, startedAt: "never" } } },
+      { conditions: null, phase: null, pauseConditions: [], controllerPause: true },
+      { conditions: [{ type: "Progressing", status: "True" }], observedGeneration: 7 },
+      { currentStepIndex: -3 },
+      { currentStepIndex: 1, currentStepHash: null },
+      { stableRS: "nobody", currentPodHash: "nobody" },
+    ];
+    for (const status of patches) {
+      const world = await startedWorld();
+      await world.edit({ version: "2" });
+      await world.advance(1500);
+      await world.patchRollout({ status });
+      await world.advance(20_000);
+      const where = `${JSON.stringify(status)}: ${world.describe()}`;
+      assert.deepEqual(world.problems, [], where);
+      assert.match(world.describe(), /Healthy stable=v2#2/, where);
+      await world.kill();
+    }
+    const world = await startedWorld();
+    const { metadata, ...rest } = world.rollout();
+    await world.store.commit([{ op: "status", resource: { ...rest, metadata, status: null } }]);
+    await world.advance(1000);
+    assert.match(world.describe(), /Healthy stable=v1#1/);
     await world.kill();
   });
 
