@@ -103,9 +103,8 @@ export class Linker {
   }
 
   /** What is linked, for a control thread that has just come. */
-  hashes(): readonly (readonly [PartKey, string])[] {
-    const linked = [...this.#slots].filter(([, slot]) => slot.part !== undefined);
-    return linked.map(([key, slot]) => [key, slot.hash] as const);
+  *hashes(): IterableIterator<readonly [PartKey, string]> {
+    for (const [key, slot] of this.#slots) if (slot.part !== undefined) yield [key, slot.hash];
   }
 
   /** Keys that are known, whether there is a part or only a reference to one. */

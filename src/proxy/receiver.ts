@@ -61,7 +61,7 @@ export class Receiver {
       if (port === this.#port) this.#take(message, port);
     });
     // What is being linked must be in place before the new control thread is told what is here.
-    void (this.#running ?? Promise.resolve()).then(() => this.#sayWhatIsHere(port));
+    void (this.#running ?? Promise.resolve()).then(async () => this.#sayWhatIsHere(port));
   }
 
   /** Stops listening; what is linked goes on being served. */
@@ -71,17 +71,20 @@ export class Receiver {
     this.#port = undefined;
   }
 
-  #sayWhatIsHere(port: MessagePort): void {
-    if (port !== this.#port) return;
+  /** One message in each turn of the event loop: there may be tens of thousands of parts. */
+  async #sayWhatIsHere(port: MessagePort): Promise<void> {
     const { linker } = this.#options;
-    const hashes = linker.hashes();
     const { generation } = linker.snapshot;
-    for (let at = 0; ; at += HASHES_PER_MESSAGE) {
-      const last = at + HASHES_PER_MESSAGE >= hashes.length;
-      const some = hashes.slice(at, at + HASHES_PER_MESSAGE);
-      post(port, { type: "have", hashes: some, generation, last });
-      if (last) return;
+    let hashes: (readonly [PartKey, string])[] = [];
+    for (const pair of linker.hashes()) {
+      hashes.push(pair);
+      if (hashes.length < HASHES_PER_MESSAGE) continue;
+      post(port, { type: "have", hashes, generation, last: false });
+      hashes = [];
+      await nextTurn();
+      if (port !== this.#port) return;
     }
+    if (port === this.#port) post(port, { type: "have", hashes, generation, last: true });
   }
 
   #take(message: ProgramMessage, port: MessagePort): void {
@@ -159,9 +162,13 @@ export class Receiver {
         const step = steps.next();
         if (step.done === true) return step.value;
       } while (clock.monotonic() < untilMs);
-      await new Promise<void>((resolve) => setImmediate(resolve));
+      await nextTurn();
     }
   }
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function newStaged(): Staged {

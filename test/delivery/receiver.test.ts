@@ -160,7 +160,7 @@ test("generations that arrive while one is being applied are put in place as one
   });
   assert.deepEqual(await next(), { type: "ack", generation: 5, failures: [] });
   assert.deepEqual(applied, [1, 5]);
-  assert.equal(worker.linker.hashes().length, 5);
+  assert.equal([...worker.linker.hashes()].length, 5);
   port1.close();
   worker.receiver.close();
 });
