@@ -275,6 +275,8 @@ test("prometheus: asked in the background, with secrets that no status shows", a
     response.end(JSON.stringify({ status: "success", data: { resultType: "vector", result } }));
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  // A test that fails must not keep its process alive.
+  server.unref();
   const { port } = server.address() as AddressInfo;
   const world = new World();
   const token = Buffer.from("hunter2").toString("base64");
