@@ -52,6 +52,11 @@ class Play {
     return waited;
   }
 
+  /** Looks again without anything new. */
+  replan(): void {
+    this.plan = this.#planned(this.status, []);
+  }
+
   terminate(): void {
     this.plan = this.#planned(this.status, [], { ...this.#spec, terminate: true });
   }
@@ -330,4 +335,12 @@ test("a spec that makes no sense is an error of the run", () => {
     assert.match(run.status.message ?? "", message);
     assert.deepEqual(run.plan.measure, []);
   }
+});
+
+test("a clock that was put back puts no measurement off", () => {
+  const run = play({ interval: "1s" });
+  run.measure(value(1));
+  run.nowMs -= 3_600_000;
+  run.replan();
+  assert.deepEqual(run.plan.measure, ["m"]);
 });
