@@ -74,6 +74,15 @@ export class HeaderBlock {
     return (next ?? this.end) - 2;
   }
 
+  /** Whether every line is forwarded. */
+  get untouched(): boolean {
+    const { lines } = this;
+    for (let index = 1; index < lines.length; index += 2) {
+      if ((lines[index] as number) < 0) return false;
+    }
+    return true;
+  }
+
   /** Leaves the line at `index` (a position in `lines`) out of what is forwarded. */
   drop(index: number): void {
     this.lines[index + 1] = -Math.abs(this.lines[index + 1] as number);

@@ -47,6 +47,8 @@ export class RequestHead extends HeaderBlock {
   upgrade = "";
   /** The target was in absolute form, so Host has to be rewritten (RFC 9112 §3.2.2). */
   absolute = false;
+  /** Whether the request line says HTTP/1.1 and no other minor version. */
+  http11 = true;
 
   get hasBody(): boolean {
     return this.chunked || this.contentLength > 0;
@@ -88,6 +90,7 @@ export function parseRequestHead(text: string, end: number): RequestHead | HeadF
   // " HTTP/1.x" and CRLF are eleven characters.
   head.target = text.slice(methodEnd + 1, headersStart - 11);
   head.version = text.charCodeAt(headersStart - 3) === 0x30 ? 10 : 11;
+  head.http11 = text.charCodeAt(headersStart - 3) === 0x31;
   if (head.target.length > TARGET_BYTES_MAX) return "target_too_long";
   const seen: Seen = {
     hosts: 0,

@@ -20,6 +20,8 @@ export class ResponseHead extends HeaderBlock {
   /** Whether the upstream will keep the connection after this response. */
   keepAlive = true;
   hasDate = false;
+  /** Whether the status line may be passed on as it stands. */
+  http11 = true;
 }
 
 /**
@@ -40,6 +42,8 @@ export function parseResponseHead(
     (text.charCodeAt(9) - 48) * 100 + (text.charCodeAt(10) - 48) * 10 + text.charCodeAt(11) - 48;
   head.reason = text.slice(13, Math.max(13, headersStart - 2));
   const http10 = text.charCodeAt(7) === 0x30;
+  // A status line without reason lacks the space that has to stand there (RFC 9112 §4).
+  head.http11 = !http10 && headersStart > 14;
   const seen: Seen = { lengths: 0, codings: 0, connection: "" };
   if (!readLines(head, headersStart, seen)) return undefined;
   const connection = seen.connection;

@@ -214,7 +214,9 @@ export class Connection implements Timed, BodySink {
 
   #newExchange(head: RequestHead, startedMs: number): Exchange {
     const x = new Exchange(this, head, startedMs);
-    x.requestId = this.plane.requestIds.take(head.header("x-request-id"));
+    const presented = head.header("x-request-id");
+    x.presentedId = presented !== undefined;
+    x.requestId = this.plane.requestIds.take(presented);
     this.#exchange = x;
     return x;
   }

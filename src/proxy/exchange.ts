@@ -22,6 +22,8 @@ export class Exchange {
   readonly head: RequestHead;
   readonly startedMs: number;
   requestId = "";
+  /** The client sent a request id of its own, which is kept or replaced. */
+  presentedId = false;
   /** The one rule that the request keeps for its whole life. */
   rule: LinkedRule | null = null;
   readonly choice = new Choice();
@@ -119,15 +121,15 @@ export interface ResponseTap {
 }
 
 /**
- * One line of the access log. The query is left out, for keys travel in it; numbers are milliseconds
- * with three digits and bytes of bodies.
+ * One line of the access log. The query is left out, for keys travel in it; times are whole
+ * microseconds, sizes are bytes of bodies.
  */
 function accessLine(x: Exchange, nowMs: number): string {
   const { head, plane, arm } = x;
   const route = x.rule === null ? "" : x.rule.route;
-  return `{"time":"${plane.wallTime.timestamp(x.startedMs)}","requestId":"${x.requestId}","client":"${x.connection.clientAddress}","method":"${head.method}","host":${jsonText(head.host)},"path":${jsonText(head.path)},"status":${x.status},"reason":"${x.reason}","durationMs":${round(nowMs - x.startedMs)},"upstreamMs":${x.upstreamHeadMs < 0 ? "null" : round(x.upstreamHeadMs)},"route":${jsonText(route)},"arm":${arm === null ? '""' : jsonText(arm.arm.id)},"endpoint":${jsonText(x.endpointLabel)},"attempts":${x.attempts},"shielded":${x.shielded},"clientId":${jsonText(x.clientId)},"bytesIn":${x.bytesIn},"bytesOut":${x.bytesOut}}`;
+  return `{"time":"${plane.wallTime.timestamp(x.startedMs)}","requestId":"${x.requestId}","client":"${x.connection.clientAddress}","method":"${head.method}","host":${jsonText(head.host)},"path":${jsonText(head.path)},"status":${x.status},"reason":"${x.reason}","durationUs":${micros(nowMs - x.startedMs)},"upstreamUs":${x.upstreamHeadMs < 0 ? "null" : micros(x.upstreamHeadMs)},"route":${jsonText(route)},"arm":${arm === null ? '""' : jsonText(arm.arm.id)},"endpoint":${jsonText(x.endpointLabel)},"attempts":${x.attempts},"shielded":${x.shielded},"clientId":${jsonText(x.clientId)},"bytesIn":${x.bytesIn},"bytesOut":${x.bytesOut}}`;
 }
 
-function round(milliseconds: number): number {
-  return Math.round(milliseconds * 1000) / 1000;
+function micros(milliseconds: number): number {
+  return Math.round(milliseconds * 1000);
 }

@@ -36,6 +36,10 @@ export function upstreamHead(x: Exchange, overrides: Overrides | null): string |
   const backend = choice.backend;
   const edits = backend?.requestEdits ?? null;
   const auth = rule?.auth ?? null;
+  if (isPlain(x) && overrides === null && edits === null && auth === null) {
+    // The client's head goes on in one piece, with the gateway's lines behind it.
+    return `${head.text.slice(0, head.end)}${connection.forwardedLines}x-forwarded-host: ${head.authority}\r\nx-request-id: ${x.requestId}\r\n\r\n`;
+  }
   const target =
     overrides?.target ??
     (backend === null ? head.target : rewriteTarget(head, backend.pathEdits, auth));
@@ -76,6 +80,22 @@ export function upstreamHead(x: Exchange, overrides: Overrides | null): string |
     text += edits.append;
   }
   return `${text}${overrides?.append ?? ""}\r\n`;
+}
+
+/** Whether request line and header lines can go upstream exactly as they came. */
+function isPlain({ head, choice, presentedId }: Exchange): boolean {
+  const { backend } = choice;
+  return (
+    head.http11 &&
+    !head.absolute &&
+    !head.chunked &&
+    head.authority !== "" &&
+    !presentedId &&
+    backend !== null &&
+    backend.rewriteHost === null &&
+    backend.pathEdits.length === 0 &&
+    head.untouched
+  );
 }
 
 /** A chunked body that has come whole goes on with its length; else it is chunked anew. */

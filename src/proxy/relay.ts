@@ -30,13 +30,23 @@ export function relayHead(x: Exchange, head: ResponseHead, whole: string | null)
   if (edits !== null) {
     for (const name of edits.drop) if (!FRAMING.has(name)) head.dropName(name);
   }
-  let text = `HTTP/1.1 ${head.status} ${head.reason}\r\n${head.kept()}`;
+  const line = connectionLine(x);
+  const same = head.http11 && edits === null && head.untouched;
+  if (same && head.hasDate && line === "" && !x.chunkedDown && x.tap === null && whole !== null) {
+    // Nothing is changed, which is the common case: head and body go on as one piece of the text.
+    x.bytesOut = whole.length;
+    x.connection.write(head.text.slice(0, head.end + 2 + whole.length));
+    return;
+  }
+  let text = same
+    ? head.text.slice(0, head.end)
+    : `HTTP/1.1 ${head.status} ${head.reason}\r\n${head.kept()}`;
   if (!head.hasDate) text += x.plane.wallTime.dateLine(performance.now());
   if (head.contentLength !== -1 && !head.keeps("content-length")) {
     text += `content-length: ${head.contentLength}\r\n`;
   }
   if (x.chunkedDown) text += "transfer-encoding: chunked\r\n";
-  text += connectionLine(x);
+  text += line;
   if (edits !== null) text += edits.append;
   text += "\r\n";
   if (x.tap !== null) x.tap.head(head.status, head.header("content-type"));
