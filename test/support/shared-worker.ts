@@ -27,8 +27,8 @@ export type SharedTask =
       readonly keys: readonly string[];
       readonly intervalNs: bigint;
       readonly burst: number;
-      /** On the clock of process.hrtime. */
-      readonly untilNs: bigint;
+      /** How long, from when the worker begins. */
+      readonly forNs: bigint;
     };
 
 /** One admission: the key's position, and when it was asked for and known. */
@@ -58,9 +58,10 @@ function take(task: SharedTask & { readonly type: "take" }): readonly Admission[
     burst: task.burst,
   };
   const admissions: Admission[] = [];
+  const untilNs = process.hrtime.bigint() + task.forNs;
   for (let turn = 0; ; turn++) {
     const beforeNs = process.hrtime.bigint();
-    if (beforeNs > task.untilNs) return admissions;
+    if (beforeNs > untilNs) return admissions;
     const index = turn % keys.length;
     if (limits.take(keys[index] as bigint, rate) !== "admitted") continue;
     admissions.push([index, beforeNs, process.hrtime.bigint()]);
