@@ -1,6 +1,6 @@
 /**
- * One worker as delivery sees it: what it has, what is on its way to it, and what it serves for sure.
- * One generation is under way at a time; those published meanwhile go as one, the latest.
+ * One worker as delivery sees it: what it has, what is on its way to it, and what it serves for
+ * sure. One generation is under way at a time; those published meanwhile go as one, the latest.
  */
 import type { MessagePort } from "node:worker_threads";
 import type { PartKey, Program } from "../compile/program.ts";
@@ -15,7 +15,9 @@ export interface Published {
   readonly credentials: ReadonlyMap<string, string>;
 }
 
-/** Messages that a worker may have before it says that it took them in. Bounds its longest stall. */
+/**
+ * Messages that a worker may have before it says that it took them in. Bounds its longest stall.
+ */
 const WINDOW = 2;
 
 export interface ChannelListener {
@@ -70,8 +72,8 @@ export class Channel {
   }
 
   /**
-   * The oldest generation that the worker may serve. One that came with nothing serves nothing older
-   * than the first that it was sent.
+   * The oldest generation that the worker may serve. One that came with nothing serves nothing
+   * older than the first that it was sent.
    */
   get oldest(): Published | undefined {
     return this.#acknowledged ?? (this.#fresh ? this.#sending : undefined);

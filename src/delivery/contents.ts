@@ -1,7 +1,7 @@
 /**
  * What the latest Program consists of, part by part, with the hash that tells workers whether they
- * have it. A part that is the same object as before is not looked at again, so publishing costs what
- * changed and not what there is.
+ * have it. A part that is the same object as before is not looked at again, so publishing costs
+ * what changed and not what there is.
  */
 import { sha256 } from "../base/hash.ts";
 import type { Part, PartKey, Program } from "../compile/program.ts";
@@ -52,8 +52,8 @@ export class Contents {
 }
 
 /**
- * The text is not brought into canonical order first: one compiler writes all parts, and a part whose
- * keys came in another order would merely be sent once more than needed.
+ * The text is not brought into canonical order first: one compiler writes all parts, and a part
+ * whose keys came in another order would merely be sent once more than needed.
  */
 function contentOf(part: Part): Content {
   const text = JSON.stringify(part);

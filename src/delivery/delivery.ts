@@ -3,7 +3,8 @@
  * that goes down. A generation is acknowledged when every live worker has put it in place; what
  * controllers are told about the data plane is only ever that.
  *
- * Generations only grow, also across control threads: a new one begins above what its workers serve.
+ * Generations only grow, also across control threads: a new one begins above what its workers
+ * serve.
  */
 import type { MessagePort } from "node:worker_threads";
 import type { Cancel, Clock } from "../base/clock.ts";
@@ -74,7 +75,9 @@ export class Delivery {
     return this.#generation;
   }
 
-  /** A worker has come; `port` is this side's end of a channel to it. Replaces one of that index. */
+  /**
+   * A worker has come; `port` is this side's end of a channel to it. Replaces one of that index.
+   */
   addWorker(index: number, port: MessagePort): void {
     this.removeWorker(index);
     const channel = new Channel(port, this.#contents, {
@@ -140,7 +143,9 @@ export class Delivery {
     return [...this.#channels.values()].filter((channel) => channel.isReady).length;
   }
 
-  /** Rows of metrics that mean something: of routes and arms that are served or were until lately. */
+  /**
+   * Rows of metrics that mean something: of routes and arms that are served or were until lately.
+   */
   rows(): IterableIterator<MetricRow> {
     return this.#ledger.rows();
   }

@@ -1,11 +1,12 @@
 /**
- * Who needs a row of metrics and a gate. Places in shared memory are reserved before any worker hears
- * of a route or an arm, and given back some time after every worker has acknowledged a generation
- * without it: a request that began before may still count, and Prometheus must see the last counts.
+ * Who needs a row of metrics and a gate. Places in shared memory are reserved before any worker
+ * hears of a route or an arm, and given back some time after every worker has acknowledged a
+ * generation without it: a request that began before may still count, and Prometheus must see the
+ * last counts.
  *
- * It also keeps the gates as the weights want them: open before an arm gets weight, closed once every
- * worker has acknowledged that it has none. An arm that a controller closed stays closed until the
- * controller opens it.
+ * It also keeps the gates as the weights want them: open before an arm gets weight, closed once
+ * every worker has acknowledged that it has none. An arm that a controller closed stays closed
+ * until the controller opens it.
  */
 import type { ModelRoutePart, Part, PartKey, RulePart, SplitPart } from "../compile/program.ts";
 import type { Change } from "./contents.ts";
@@ -17,7 +18,9 @@ export interface GateSlots {
   remove(armId: string): void;
 }
 
-/** Rows of shared metrics, as far as the control thread works them. The arm "" is the route itself. */
+/**
+ * Rows of shared metrics, as far as the control thread works them. The arm "" is the route itself.
+ */
 export interface RowSlots {
   reserve(route: string, armId: string): void;
   remove(route: string, armId: string): void;

@@ -97,7 +97,9 @@ export function identify(auth: LinkedAuth, head: RequestFields): string | undefi
   return undefined;
 }
 
-/** A head is decoded as latin1 and a parameter as UTF-8: what is hashed are the bytes of the key. */
+/**
+ * A head is decoded as latin1 and a parameter as UTF-8: what is hashed are the bytes of the key.
+ */
 function clientOf(auth: LinkedAuth, key: string, encoding: "latin1" | "utf8"): string | undefined {
   if (key === "") return undefined;
   return auth.clientOf(hash("sha256", Buffer.from(key, encoding), "hex"));

@@ -14,7 +14,10 @@ import { cookieValue } from "./cookie.ts";
 import type { RequestFields } from "./request-fields.ts";
 import type { LinkedArm, LinkedBackend, LinkedRule, LinkedSplit, WeightedSet } from "./snapshot.ts";
 
-/** Why nobody answers. The first two are 500 (Gateway API `HTTPRouteRule.backendRefs`), the last 503. */
+/**
+ * Why nobody answers. The first two are 500 (Gateway API `HTTPRouteRule.backendRefs`), the last
+ * 503.
+ */
 export type NoChoice = "no_backend" | "invalid_backend" | "no_open_arm";
 
 /** The result of a choice, a record of the exchange that is filled again for each request. */
@@ -33,8 +36,9 @@ export interface ChooseOptions {
 }
 
 /**
- * Chooses backend and arm from `set` (a rule, or one model rule of it) into `choice`; returns why it
- * could not, or null. After "invalid_backend" and "no_open_arm" `choice.backend` is set all the same.
+ * Chooses backend and arm from `set` (a rule, or one model rule of it) into `choice`; returns why
+ * it could not, or null. After "invalid_backend" and "no_open_arm" `choice.backend` is set all the
+ * same.
  */
 export function choose(
   choice: Choice,
@@ -109,8 +113,9 @@ export function otherArm(split: LinkedSplit, arm: LinkedArm, gates: Gates): Link
 }
 
 /**
- * Who takes a request whose arm was closed before anything was sent. Where the split that the request
- * holds has nobody left, its arms have all been replaced meanwhile, and the split of now is asked.
+ * Who takes a request whose arm was closed before anything was sent. Where the split that the
+ * request holds has nobody left, its arms have all been replaced meanwhile, and the split of now is
+ * asked.
  */
 export function openArm(choice: Choice, gates: Gates): LinkedArm | null {
   const { split, backend } = choice;
@@ -138,7 +143,9 @@ export function splitKey(
   return cookieValue(head.header("cookie"), splitHash.name) || undefined;
 }
 
-/** How many arms a rule remembers; weights change their arms, so the memory is emptied when full. */
+/**
+ * How many arms a rule remembers; weights change their arms, so the memory is emptied when full.
+ */
 const ARM_ROWS_MAX = 32;
 
 /** The metrics row of an arm on a route. Found once per linked pair, for a search costs a hash. */

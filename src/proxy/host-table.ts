@@ -1,7 +1,7 @@
 /**
- * Hostnames to values, as Gateway API ranks them: an exact name before any wildcard, a wildcard with
- * a longer suffix before a shorter one, the empty name (any host) last. A lookup costs the number of
- * labels of the host, not the number of names.
+ * Hostnames to values, as Gateway API ranks them: an exact name before any wildcard, a wildcard
+ * with a longer suffix before a shorter one, the empty name (any host) last. A lookup costs the
+ * number of labels of the host, not the number of names.
  */
 import type { Hostname } from "../compile/program.ts";
 

@@ -1,6 +1,6 @@
 /**
- * Pages of matches, linked, and the matcher of a host that is made of them. Both are built in steps:
- * a caller takes as many steps at a time as its event loop can bear.
+ * Pages of matches, linked, and the matcher of a host that is made of them. Both are built in
+ * steps: a caller takes as many steps at a time as its event loop can bear.
  */
 import { RE2JS } from "re2js";
 import type { MatchEntry, PagePart, PartKey } from "../compile/program.ts";

@@ -1,7 +1,7 @@
 /**
  * A rule, linked: filters merged, weights turned into intervals, expressions compiled, so that a
- * request pays for none of it. Whatever cannot be linked throws, and the linker serves a rule in its
- * place that answers 500: a rule must not run without the guard that stands in it.
+ * request pays for none of it. Whatever cannot be linked throws, and the linker serves a rule in
+ * its place that answers 500: a rule must not run without the guard that stands in it.
  */
 import { BlockList } from "node:net";
 import { RE2JS } from "re2js";

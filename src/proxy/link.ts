@@ -237,7 +237,9 @@ export class Linker {
     return { hosts: new HostTable(cells) };
   }
 
-  /** Notes which pages make up each host of a table; returns the hosts whose pages are others now. */
+  /**
+   * Notes which pages make up each host of a table; returns the hosts whose pages are others now.
+   */
   #updateHosts(part: TablePart): readonly HostSlot[] {
     const slots = this.#hosts.get(part.key) ?? new Map<string, HostSlot>();
     const named = new Set<string>();

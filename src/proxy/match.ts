@@ -1,11 +1,11 @@
 /**
- * From a request's head to the rule that answers it: listener, host, path, and then what else a match
- * asks for. The order is Gateway API's: a more specific host before every other criterion, an exact
- * path before expressions before prefixes, a longer prefix before a shorter one; where all matches of
- * a path refuse the request, the next best path and then the next best host are asked.
+ * From a request's head to the rule that answers it: listener, host, path, and then what else a
+ * match asks for. The order is Gateway API's: a more specific host before every other criterion, an
+ * exact path before expressions before prefixes, a longer prefix before a shorter one; where all
+ * matches of a path refuse the request, the next best path and then the next best host are asked.
  *
- * The path is matched as it was sent. Nothing is decoded or collapsed, so what is matched is what the
- * upstream sees; heads that would read differently elsewhere are refused before they get here.
+ * The path is matched as it was sent. Nothing is decoded or collapsed, so what is matched is what
+ * the upstream sees; heads that would read differently elsewhere are refused before they get here.
  */
 import { parseQuery } from "./query.ts";
 import type { RequestFields } from "./request-fields.ts";

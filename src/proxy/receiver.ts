@@ -25,7 +25,9 @@ const HASHES_PER_MESSAGE = 500;
 
 export interface ReceiverOptions {
   readonly linker: Linker;
-  /** Opens and closes sockets as the snapshot has them; resolves to those that could not be opened. */
+  /**
+   * Opens and closes sockets as the snapshot has them; resolves to those that could not be opened.
+   */
   readonly apply: (snapshot: Snapshot) => Promise<readonly PartFailure[]>;
   readonly clock: Clock;
 }

@@ -1,6 +1,6 @@
 /**
- * URLRewrite, RequestRedirect and header edits as Gateway API defines them. Values come from checked
- * resources and paths from a checked head; nothing else can get into a head from here.
+ * URLRewrite, RequestRedirect and header edits as Gateway API defines them. Values come from
+ * checked resources and paths from a checked head; nothing else can get into a head from here.
  */
 import type { HeaderEdits, PathEdit, Redirect } from "../compile/program.ts";
 import { withoutParams } from "./query.ts";
@@ -22,7 +22,9 @@ export function rewriteTarget(
   return query === "" ? path : `${path}?${query}`;
 }
 
-/** Gateway API `HTTPPathModifier`: the prefix is replaced by whole elements, never inside of one. */
+/**
+ * Gateway API `HTTPPathModifier`: the prefix is replaced by whole elements, never inside of one.
+ */
 export function editPath(path: string, edit: PathEdit): string {
   if (edit.type === "ReplaceFullPath") return edit.value === "" ? "/" : edit.value;
   const prefix = withoutTrailingSlash(edit.prefix);

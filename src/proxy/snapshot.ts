@@ -1,8 +1,8 @@
 /**
- * What a worker serves: the Program, linked. A linked object is immutable; what can change on its own
- * (a rule, a split, a table) hangs in a Cell, and a new generation is put in place by assigning cells
- * in one synchronous pass, so that no request sees half of it. A request reads a cell once and keeps
- * what it found: one rule for its whole life.
+ * What a worker serves: the Program, linked. A linked object is immutable; what can change on its
+ * own (a rule, a split, a table) hangs in a Cell, and a new generation is put in place by assigning
+ * cells in one synchronous pass, so that no request sees half of it. A request reads a cell once
+ * and keeps what it found: one rule for its whole life.
  */
 import type { BlockList } from "node:net";
 import type { RE2JS } from "re2js";
@@ -44,7 +44,10 @@ export interface LinkedTable {
   readonly hosts: HostTable<Cell<PathMatcher>>;
 }
 
-/** The matches of one host, keyed so that a lookup costs the depth of the path, not the number of routes. */
+/**
+ * The matches of one host, keyed so that a lookup costs the depth of the path, not the number of
+ * routes.
+ */
 export interface PathMatcher {
   readonly exact: ReadonlyMap<string, readonly LinkedMatch[]>;
   /** Asked after the exact paths and before the prefixes, in order of precedence. */

@@ -17,7 +17,10 @@ export class Gates {
     this.#flags = new Int32Array(buffers.flags);
   }
 
-  /** The gate's number, to be looked up once when an arm is linked; -1 if there is no room: always open. */
+  /**
+   * The gate's number, to be looked up once when an arm is linked; -1 if there is no room: always
+   * open.
+   */
   gateOf(armId: string): number {
     return this.#index.findOrInsert(armId);
   }

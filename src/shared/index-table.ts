@@ -3,10 +3,10 @@
  * index that every thread agrees on, without a message between them. Rows of metrics and gates of
  * arms are found through it.
  *
- * The control thread reserves a key before any worker hears of it and frees it when none uses it any
- * more; it alone reuses freed places. A key that nobody reserved can be inserted by any thread, but
- * only at the end of its chain: there all threads compete for the same place, so that none can get
- * a second index for it.
+ * The control thread reserves a key before any worker hears of it and frees it when none uses it
+ * any more; it alone reuses freed places. A key that nobody reserved can be inserted by any thread,
+ * but only at the end of its chain: there all threads compete for the same place, so that none can
+ * get a second index for it.
  */
 import { hash64 } from "../base/hash.ts";
 
@@ -38,7 +38,9 @@ export class IndexTable {
     return -1;
   }
 
-  /** The index of `key`, which is given one if it has none; -1 when there is no room. Any thread. */
+  /**
+   * The index of `key`, which is given one if it has none; -1 when there is no room. Any thread.
+   */
   findOrInsert(key: string): number {
     const wanted = keyOf(key);
     for (;;) {
@@ -66,7 +68,9 @@ export class IndexTable {
     if (index !== -1) Atomics.store(this.#keys, index, REMOVED);
   }
 
-  /** Where `wanted` stands, the first freed place on its way, and the empty one at its end; or -1. */
+  /**
+   * Where `wanted` stands, the first freed place on its way, and the empty one at its end; or -1.
+   */
   #search(wanted: bigint): { place: number; freed: number; end: number } {
     let freed = -1;
     for (let step = 0, index = this.#start(wanted); step < this.capacity; step++) {

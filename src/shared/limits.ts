@@ -1,14 +1,14 @@
 /**
  * Rate limits that are exact across workers: GCRA (the generic cell rate algorithm) on cells in
- * shared memory. A cell is {64-bit key hash, theoretical arrival time in nanoseconds}; taking a token
- * is one compare-and-set of the time. A cell whose time has passed holds a full bucket, as a new one
- * would, so it is given to the next key that wants it.
+ * shared memory. A cell is {64-bit key hash, theoretical arrival time in nanoseconds}; taking a
+ * token is one compare-and-set of the time. A cell whose time has passed holds a full bucket, as a
+ * new one would, so it is given to the next key that wants it.
  *
- * Never more than burst + rate × time is admitted, counted from a bucket's first use, and with a burst
- * of two or more from any moment (see `baseOf`). Two things make that hold while cells change hands.
- * A cell's time only ever grows, so a compare-and-set that succeeds proves that the cell was not given
- * away in between. And a key gets a cell only under a lock that all claimants of that key share, so it
- * never has two.
+ * Never more than burst + rate × time is admitted, counted from a bucket's first use, and with a
+ * burst of two or more from any moment (see `baseOf`). Two things make that hold while cells change
+ * hands. A cell's time only ever grows, so a compare-and-set that succeeds proves that the cell was
+ * not given away in between. And a key gets a cell only under a lock that all claimants of that key
+ * share, so it never has two.
  */
 import { systemRandom } from "../base/random.ts";
 
@@ -163,9 +163,9 @@ export class Limits {
 /**
  * From when the next token refills. A bucket of one token is empty whenever it is used, so what
  * refills while the next request is on its way would be lost, and a client at twice the limit would
- * be held to less than the limit. Lateness of up to one interval is therefore made good, or of up to
- * `JITTER_NS` where intervals are shorter than the pauses of networks and schedulers. The sum since
- * the bucket was first used still never exceeds 1 + rate × time.
+ * be held to less than the limit. Lateness of up to one interval is therefore made good, or of up
+ * to `JITTER_NS` where intervals are shorter than the pauses of networks and schedulers. The sum
+ * since the bucket was first used still never exceeds 1 + rate × time.
  */
 function baseOf(arrival: bigint, nowNs: bigint, { intervalNs, burst }: LimitRate): bigint {
   if (arrival > nowNs) return arrival;

@@ -52,7 +52,9 @@ export function metricKey(route: string, armId: string): string {
 /** The row that takes what no longer finds a row of its own; readers report it as overflow. */
 export const OVERFLOW_KEY = metricKey("", "overflow");
 
-/** The route under which answers to requests without a route are counted; no route has this name. */
+/**
+ * The route under which answers to requests without a route are counted; no route has this name.
+ */
 export const UNMATCHED_ROUTE = "unmatched";
 
 /** The row of what concerns no route, with fields of its own. */
@@ -112,7 +114,9 @@ export class MetricReader {
     this.#stripes = memory.stripes.map((buffer) => new Float64Array(buffer));
   }
 
-  /** The sums of one row since the process started, or undefined if nothing was ever linked to it. */
+  /**
+   * The sums of one row since the process started, or undefined if nothing was ever linked to it.
+   */
   read(route: string, armId: string): Float64Array | undefined {
     const slot = this.#index.find(metricKey(route, armId));
     if (slot === -1) return undefined;

@@ -174,7 +174,7 @@ test("generations that pile up behind a slow worker go as one", async () => {
   delivery.close();
 });
 
-test("a new control thread goes on above what its workers serve and sends what they lack", async () => {
+test("a new control thread goes on above what its workers serve", async () => {
   const first = fixture();
   const parts = [rule("a"), rule("b"), split("b", 500)];
   const before = new FakeWorker(first.delivery, 0);
@@ -224,7 +224,7 @@ test("what a worker could not put to work is known until it can", async () => {
   delivery.close();
 });
 
-test("a gate opens before its arm gets weight and closes before anybody hears that it has none", async () => {
+test("a gate opens before its arm gets weight and closes once it has none", async () => {
   const { delivery, slots, next } = fixture();
   const worker = new FakeWorker(delivery, 0);
   const step = async (weightBp: number): Promise<void> => {
@@ -264,7 +264,7 @@ test("a gate opens before its arm gets weight and closes before anybody hears th
   delivery.close();
 });
 
-test("rows and gates are kept before a worker hears of them and given back long after", async () => {
+test("rows and gates are reserved early and given back late", async () => {
   let nowMs = 0;
   const timers: (() => void)[] = [];
   const clock: Clock = {

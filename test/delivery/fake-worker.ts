@@ -1,4 +1,7 @@
-/** The far end of a delivery channel, played by a test: records what comes and acknowledges when told. */
+/**
+ * The far end of a delivery channel, played by a test: records what comes and acknowledges when
+ * told.
+ */
 import { once } from "node:events";
 import { MessageChannel, type MessagePort } from "node:worker_threads";
 import { serialize } from "node:v8";

@@ -103,7 +103,7 @@ test("what is published is served, and what is withdrawn is not", async () => {
   worker.receiver.close();
 });
 
-test("a worker serves on without a control thread, and the next one goes on from there", async () => {
+test("a worker serves on without a control thread", async () => {
   const worker = newWorker();
   const first = new Control(worker);
   await first.publish(TWO);

@@ -1,4 +1,6 @@
-/** Admission: API keys wherever they may stand, limits and their selectors, and the order of both. */
+/**
+ * Admission: API keys wherever they may stand, limits and their selectors, and the order of both.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { sha256 } from "../../src/base/hash.ts";

@@ -1,4 +1,6 @@
-/** Choice: exact shares of a seeded source, sticky keys that never leave the canary, gates, nobody. */
+/**
+ * Choice: exact shares of a seeded source, sticky keys that never leave the canary, gates, nobody.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { hashToUnit } from "../../src/base/hash.ts";
@@ -107,7 +109,7 @@ test("an unseeded source stays within four standard deviations", () => {
   }
 });
 
-test("of 10,000 keys none leaves the canary while its weight rises, and a new linker puts each alike", () => {
+test("of 10,000 keys none leaves the canary while its weight rises", () => {
   const kinds: readonly (readonly [
     SplitHash,
     (key: string) => readonly [Record<string, string>, string],
@@ -176,7 +178,7 @@ test("who answers is nobody where weights, references or gates leave nobody", ()
   assert.equal(draw(gated, () => 0).failure, "no_open_arm");
 });
 
-test("an arm without weight is never drawn, yet stable takes over from a canary that is closed at 100 %", () => {
+test("an arm without weight is never drawn, yet stable takes over from a closed canary", () => {
   const one = fixture([split("b", 10_000)], {
     backends: [{ weight: 1, split: split("b", 0).key }],
   });

@@ -137,7 +137,7 @@ test("Gateway API's matching by example", () => {
   }
 });
 
-test("a request is for the most specific listener alone, even where that has no route for it", () => {
+test("the most specific listener takes a request, even without a route for it", () => {
   const bench = newBench();
   const page = (name: string): Part => ({
     type: "page",

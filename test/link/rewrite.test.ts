@@ -6,7 +6,9 @@ import { cookieValue, cookieWithout } from "../../src/proxy/cookie.ts";
 import { editPath, linkEdits, redirectLocation, rewriteTarget } from "../../src/proxy/rewrite.ts";
 import { request } from "../support/linking.ts";
 
-/** The table in the comment of Gateway API's `HTTPPathModifier.ReplacePrefixMatch`, and some more. */
+/**
+ * The table in the comment of Gateway API's `HTTPPathModifier.ReplacePrefixMatch`, and some more.
+ */
 const PREFIXES: readonly (readonly [
   path: string,
   prefix: string,

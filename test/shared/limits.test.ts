@@ -1,4 +1,6 @@
-/** Limits: GCRA on one thread against a clock moved by hand, and its bound under real contention. */
+/**
+ * Limits: GCRA on one thread against a clock moved by hand, and its bound under real contention.
+ */
 import assert from "node:assert/strict";
 import { mock, test } from "node:test";
 import { hash64 } from "../../src/base/hash.ts";
@@ -35,7 +37,7 @@ test("a bucket admits its burst at once and then one token per interval", () => 
   }
 });
 
-test("a bucket of one token admits its rate at twice the rate or more, also in ragged bursts", () => {
+test("a bucket of one admits its rate at twice the load or more, also in ragged bursts", () => {
   const random = seededRandom(7);
   const loads: readonly (readonly [perSecond: number, tickMs: number, jitterMs: number])[] = [
     [200, 0, 1],
@@ -128,7 +130,7 @@ test("a cell that is given away between being found and being used is left alone
   assert.deepEqual(left, ["admitted", "admitted", "limited"], "the other key lost nothing");
 });
 
-test("one key, four threads: never more than burst + rate × time, and all but all of it", async () => {
+test("one key, four threads: never more than burst + rate × time, hardly less", async () => {
   const buffer = allocateLimits(1024);
   // A bucket that outlasts any pause of a crowded machine.
   const burst = 500;

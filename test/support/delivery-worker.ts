@@ -1,7 +1,7 @@
 /**
- * A worker thread with a real linker and receiver and, in place of sockets, a load that never stops:
- * in every turn of its event loop it matches a request and looks whether what it finds belongs
- * together. Not a test by itself.
+ * A worker thread with a real linker and receiver and, in place of sockets, a load that never
+ * stops: in every turn of its event loop it matches a request and looks whether what it finds
+ * belongs together. Not a test by itself.
  */
 import { parentPort, workerData, type MessagePort } from "node:worker_threads";
 import { systemClock } from "../../src/base/clock.ts";

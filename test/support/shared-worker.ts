@@ -1,6 +1,6 @@
 /**
- * The worker side of the tests of shared memory: does one named task on the buffers it was given and
- * posts what came of it. Not a test by itself.
+ * The worker side of the tests of shared memory: does one named task on the buffers it was given
+ * and posts what came of it. Not a test by itself.
  */
 import { parentPort, workerData } from "node:worker_threads";
 import { hash64 } from "../../src/base/hash.ts";
