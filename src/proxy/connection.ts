@@ -28,6 +28,7 @@ const CLOSED = 4;
 
 /** Bytes that may wait behind a request in flight. */
 const PIPELINED_BYTES_MAX = 64 * 1024;
+const NO_BYTES = Buffer.alloc(0);
 const LINGER_BYTES_MAX = 1024 * 1024;
 /** Beginnings of heads up to this size are judged at every read, longer ones at line ends. */
 const JUDGED_BYTES = 1024;
@@ -76,7 +77,6 @@ export class Connection implements Timed, BodySink {
     const local = plainAddress(socket.localAddress ?? "");
     this.localAuthority = `${local.includes(":") ? `[${local}]` : local}:${this.localPort}`;
     this.forwardedLines = `x-forwarded-for: ${this.clientAddress}\r\nx-forwarded-proto: http\r\nx-forwarded-port: ${this.localPort}\r\n`;
-    socket.on("data", (bytes: Buffer) => this.#read(bytes));
     socket.on("end", () => this.#ended());
     socket.on("drain", () => this.#drained());
     socket.on("error", () => this.#gone());
@@ -88,10 +88,17 @@ export class Connection implements Timed, BodySink {
     return this.#state === READY && this.#pending === null;
   }
 
-  /** A bug in what one request runs through costs that request, not the worker. */
-  #read(bytes: Buffer): void {
+  /**
+   * Takes what one read brought, in a buffer that is valid during the call alone. A bug in what one
+   * request runs through costs that request, not the worker.
+   */
+  read(shared: Buffer): void {
     try {
-      this.#take(bytes);
+      const fresh = this.#state === READY && this.#pending === null;
+      this.#take(fresh ? shared : Buffer.from(shared));
+      // What is kept beyond this read must not lie in the buffer that the next read fills.
+      if (fresh && this.#pending?.buffer === shared.buffer)
+        this.#pending = Buffer.from(this.#pending);
     } catch (error) {
       this.#consuming = false;
       this.plane.onBug(error);
@@ -182,7 +189,10 @@ export class Connection implements Timed, BodySink {
     }
     const startedMs = nowMs;
     this.#headStartedMs = -1;
-    this.#begin(head, { startedMs, rest: bytes.subarray(start + blank + 4) });
+    const headEnd = start + blank + 4;
+    // Bodies are written without being copied again, so they need bytes of their own.
+    const rest = bytes.length === headEnd ? NO_BYTES : Buffer.from(bytes.subarray(headEnd));
+    this.#begin(head, { startedMs, rest });
     return true;
   }
 

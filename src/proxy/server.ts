@@ -3,7 +3,13 @@
  * go when told to drain. Several workers listen on one address (SO_REUSEPORT); connections go on
  * while sockets, rules and weights change under them.
  */
-import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import {
+  createServer,
+  Socket,
+  type AddressInfo,
+  type Server,
+  type SocketConstructorOpts,
+} from "node:net";
 import type { Clock } from "../base/clock.ts";
 import { systemRandom, type Random } from "../base/random.ts";
 import type { PartKey } from "../compile/program.ts";
@@ -42,6 +48,8 @@ export interface DataPlaneOptions {
 
 const BACKLOG = 4096;
 const SWEEP_MS = 250;
+/** One buffer for the reads of all client connections. */
+const READ_BUFFER_BYTES = 64 * 1024;
 /** How long a listener that closes may go on taking what waits in its queue. */
 const ACCEPT_DRAIN_TURNS_MAX = 50;
 
@@ -52,6 +60,7 @@ export class DataPlane {
   readonly #reusePort: boolean;
   readonly #admitted: { onEmpty: (() => void) | undefined } = { onEmpty: undefined };
   readonly #workerRow: number;
+  readonly #readBuffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES);
   #sweepAtMs = 0;
   #droppedSeen = 0;
   #drained: Promise<void> | undefined;
@@ -136,7 +145,10 @@ export class DataPlane {
       if (this.#connections.size === 0) this.#admitted.onEmpty?.();
     };
     this.#plane.metrics.add(this.#workerRow, WORKER_FIELD.connections, 1);
-    this.#connections.add(new Connection(socket, this.#plane, { served, onClosed }));
+    const wrapped = withSharedBuffer(socket, this.#readBuffer);
+    const connection = new Connection(wrapped.socket, this.#plane, { served, onClosed });
+    wrapped.connect(connection);
+    this.#connections.add(connection);
   }
 
   #tick(nowMs: number): void {
@@ -190,6 +202,40 @@ function warn(error: unknown): void {
   process.emitWarning(error instanceof Error ? (error.stack ?? error.message) : String(error));
 }
 
+interface Wrapped {
+  readonly socket: Socket;
+  connect(connection: Connection): void;
+}
+
+/**
+ * An accepted socket that reads into a buffer shared by all, which saves an allocation per read.
+ * node:net offers that to outgoing sockets only, so the accepted one's handle is put into a socket of
+ * our own; where there is no such handle the socket is used as it is.
+ */
+function withSharedBuffer(accepted: Socket, shared: Buffer): Wrapped {
+  const handle = Reflect.get(accepted, "_handle") as SocketConstructorOpts["handle"] | null;
+  let target: Connection | undefined;
+  const connect = (connection: Connection): void => {
+    target = connection;
+  };
+  if (handle === undefined || handle === null || !("useUserBuffer" in handle)) {
+    accepted.on("data", (bytes: Buffer) => target?.read(bytes));
+    accepted.resume();
+    return { socket: accepted, connect };
+  }
+  Reflect.set(accepted, "_handle", null);
+  accepted.destroy();
+  const onread = {
+    buffer: shared,
+    callback(length: number, buffer: Uint8Array): boolean {
+      target?.read((buffer as Buffer).subarray(0, length));
+      return true;
+    },
+  };
+  const options = { handle, allowHalfOpen: true, onread };
+  return { socket: new Socket(options), connect };
+}
+
 /** One listening socket. */
 class Listener {
   readonly served: Cell<LinkedSocket>;
@@ -198,10 +244,13 @@ class Listener {
 
   constructor(served: Cell<LinkedSocket>, accept: (socket: Socket) => void) {
     this.served = served;
-    this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-      this.#accepted++;
-      accept(socket);
-    });
+    this.#server = createServer(
+      { allowHalfOpen: true, noDelay: true, pauseOnConnect: true },
+      (socket) => {
+        this.#accepted++;
+        accept(socket);
+      },
+    );
   }
 
   get port(): number | undefined {
