@@ -52,7 +52,10 @@ function limited(seconds: number): Rejection {
   };
 }
 
-/** Null: the request may pass. Otherwise what to answer; the refusal has been counted. */
+/**
+ * Null: the request may pass. Otherwise what to answer; the refusal has been counted. An IPv4
+ * client's address is in plain form, also where its socket takes both families.
+ */
 export function admit(
   rule: LinkedRule,
   head: RequestFields,
@@ -144,8 +147,7 @@ function applies(limit: LinkedLimit, { head, clientAddress }: Asked): boolean {
     if (fits === wanted.invert) return false;
   }
   if (limit.sources === null) return true;
-  const address = plainAddress(clientAddress);
-  return limit.sources.check(address, address.includes(":") ? "ipv6" : "ipv4");
+  return limit.sources.check(clientAddress, clientAddress.includes(":") ? "ipv6" : "ipv4");
 }
 
 function distinctBucket(limit: LinkedLimit, asked: Asked, seed: number): bigint {
@@ -153,11 +155,6 @@ function distinctBucket(limit: LinkedLimit, asked: Asked, seed: number): bigint 
   for (const wanted of limit.headers) {
     if (wanted.type === "Distinct") name += `\n${asked.head.header(wanted.name)}`;
   }
-  if (limit.distinctSource) name += `\n${plainAddress(asked.clientAddress)}`;
+  if (limit.distinctSource) name += `\n${asked.clientAddress}`;
   return hash64(name, seed);
-}
-
-/** An IPv4 peer of a socket that takes both families is written "::ffff:192.0.2.1". */
-function plainAddress(address: string): string {
-  return address.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address;
 }
