@@ -11,13 +11,15 @@ import { createLogger } from "../../src/base/log.ts";
 import { seededRandom } from "../../src/base/random.ts";
 import { Supervisor } from "../../src/process/supervisor.ts";
 import type { Rollout } from "../../src/resource/rollout.ts";
+import { statusOf } from "../../src/rollout/status.ts";
 import { Load } from "../support/load.ts";
 import { sampleApp } from "../support/sample-app.ts";
 import * as shop from "../support/shop.ts";
 import { Api, eventually, freePort, Sluice } from "../support/sluice.ts";
 
 const LONG = process.env["SLUICE_LONG"] === "1";
-const KILLS = LONG ? 200 : 6;
+const KILLS = LONG ? 150 : 4;
+const STEP_KILLS = LONG ? 50 : 3;
 
 function configMap(name: string, value: string) {
   return {
@@ -71,6 +73,62 @@ async function writeUntilDead(sluice: Sluice, acknowledged: Map<string, string>)
 
 async function removeAll(sluice: Sluice): Promise<void> {
   await sluice.api("DELETE", "/api/v1/namespaces/default/configmaps");
+}
+
+test(`${STEP_KILLS} × kill -9 within 50 ms of a step change: the rollout goes on`, async () => {
+  const random = seededRandom(11);
+  const port = await freePort();
+  const dataDirectory = mkdtempSync(path.join(tmpdir(), "sluice-crash-"));
+  using one = await sampleApp("1");
+  using two = await sampleApp("2");
+  const weights = Array.from({ length: STEP_KILLS }, (_, index) => 1 + (index % 99));
+  const steps = weights.flatMap((setWeight) => [{ setWeight }, { pause: {} }]);
+  const promoted = { status: { pauseConditions: null } };
+  const statusPath = `/apis/argoproj.io/v1alpha1/namespaces/default/rollouts/${shop.NAME}/status`;
+  try {
+    let running = await Sluice.start({ dataDirectory, workers: 1 });
+    await running.apply(shop.gateway(port), plainRollout(steps), shop.route());
+    await running.apply(shop.backend("1", one.port));
+    await running.apply(shop.backend("2", two.port));
+    for (let kill = 0; kill < STEP_KILLS; kill++) {
+      const pauseAt = 2 * kill + 1;
+      await untilStep(running, pauseAt);
+      // The change of step is asked for, and the process dies somewhere on the way.
+      const asked = running.api("PATCH", statusPath, promoted).catch(() => undefined);
+      const dueMs = performance.now() + random() * 50;
+      await eventually("a moment later", () => performance.now() >= dueMs);
+      await running.kill();
+      const acknowledged = (await asked)?.body.metadata?.resourceVersion;
+      running = await Sluice.start({ dataDirectory, workers: 1 });
+      const { metadata } = await running.get("rollout", shop.NAME);
+      if (acknowledged !== undefined) {
+        assert.ok(Number(metadata.resourceVersion) >= Number(acknowledged), `kill ${kill}`);
+      }
+      const index = statusOf(await running.get("rollout", shop.NAME)).currentStepIndex ?? 0;
+      assert.ok(index >= pauseAt && index <= pauseAt + 2, `step ${index} after ${pauseAt}`);
+      if (index === pauseAt) await running.api("PATCH", statusPath, promoted);
+    }
+    await eventually("it is promoted in the end", async () => {
+      const status = statusOf(await running.get("rollout", shop.NAME));
+      return status.phase === "Healthy" && status.stableRS === status.currentPodHash;
+    });
+    await running[Symbol.asyncDispose]();
+  } finally {
+    rmSync(dataDirectory, { recursive: true, force: true });
+  }
+});
+
+/** A Rollout without analysis: only people, and here kills, decide how it goes on. */
+function plainRollout(steps: readonly object[]) {
+  const workloadRef = { apiVersion: "sluice.dev/v1alpha1", kind: "Backend", name: shop.NAME };
+  return { ...shop.rollout(steps), spec: { workloadRef, strategy: { canary: { steps } } } };
+}
+
+async function untilStep(sluice: Sluice, index: number): Promise<void> {
+  await eventually(`step ${index}`, async () => {
+    const status = statusOf(await sluice.get("rollout", shop.NAME));
+    return status.currentStepIndex === index && (status.pauseConditions ?? []).length > 0;
+  });
 }
 
 test("killed within a step, a rollout goes on from that step", async () => {

@@ -79,11 +79,9 @@ async function play(options: DemoOptions, dataDirectory: string): Promise<number
       traffic = startSampleTraffic(gatewayUrl, REQUESTS_PER_SECOND);
       teller.say(`Sluice serves. Gateway ${gatewayUrl}, admin API ${running.adminUrl}.`);
       teller.say(`Version 1 of "checkout" gets all of ${REQUESTS_PER_SECOND} requests a second.`);
-      teller.say("");
-      teller.say("Act 1. Version 2 is applied. It is good.");
+      teller.act("Version 2 is applied. It is good.");
       await act(client, teller, second);
-      teller.say("");
-      teller.say("Act 2. Version 3 is applied. It fails one request in five.");
+      teller.act("Version 3 is applied. It fails one request in five.");
       await act(client, teller, third);
       teller.traffic(traffic.counts);
       print(nextSteps({ gatewayUrl, adminUrl: running.adminUrl }));

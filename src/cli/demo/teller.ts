@@ -1,17 +1,24 @@
 /** Tells a rollout as a story: one line for whatever became different since the last look. */
 import { styleText } from "node:util";
 import type { AnalysisRun } from "../../resource/analysis.ts";
-import type { Resource } from "../../resource/resource.ts";
-import { statusOf } from "../../rollout/status.ts";
+import { HASH_LABEL } from "../../rollout/revision.ts";
+import { type RolloutStatus, statusOf } from "../../rollout/status.ts";
 import type { Client } from "../client.ts";
 import type { TrafficCounts } from "./sample-traffic.ts";
+
+const BAR_WIDTH = 40;
+
+interface Measured {
+  readonly phase: string;
+  readonly message?: string;
+}
 
 export class Teller {
   readonly #client: Client;
   readonly #print: (line: string) => void;
   readonly #startedMs = performance.now();
   /** What was told last, by subject, so that nothing is told twice. */
-  readonly #told = new Map<string, string>();
+  #told = new Map<string, string>();
 
   constructor(client: Client, print: (line: string) => void) {
     this.#client = client;
@@ -23,48 +30,66 @@ export class Teller {
     this.#print(line === "" ? "" : `${styleText("dim", `${seconds} s`)}  ${line}`);
   }
 
+  /** Begins the next act: from now on the rollout of `version` is told. */
+  act(text: string): void {
+    this.#told = new Map();
+    this.say("");
+    this.say(styleText("bold", text));
+  }
+
   /** Looks at the rollout once; true when the revision after `previous` was promoted or rolled back. */
   async look(previous: string | undefined): Promise<boolean> {
     const rollout = await this.#client.get("rollout", "default", "checkout");
     const status = statusOf(rollout);
-    if (status.currentPodHash === previous || status.currentPodHash === undefined) return false;
+    const { currentPodHash: current } = status;
+    if (current === previous || current === undefined) return false;
     const runs = (await this.#client.list("analysisrun", "default")) as readonly AnalysisRun[];
-    this.#tellWeights(rollout);
-    for (const run of runs) this.#tellRun(run);
-    if (status.phase === "Degraded") {
-      this.#once("end", `${styleText("red", "Rolled back.")} ${status.message ?? ""}`);
-      return true;
-    }
-    if (status.stableRS === status.currentPodHash && status.phase === "Healthy") {
-      this.#once("end", styleText("green", "Promoted: it gets all traffic now."));
-      this.#told.clear();
-      return true;
-    }
-    return false;
+    const ours = runs.filter((run) => run.metadata.labels?.[HASH_LABEL] === current);
+    if (status.stableRS !== current) this.#tellWeight(status);
+    for (const run of ours) this.#tellRun(run);
+    return this.#tellEnd(status, ours);
   }
 
+  /** Sums up; `failed` counts the requests whose client saw an error. */
   traffic({ requests, failed, byVersion }: TrafficCounts): void {
     const versions = [...byVersion.keys()].toSorted((a, b) => a.localeCompare(b));
     const shares = versions.map((version) => `version ${version} ${byVersion.get(version)}`);
+    this.say("");
     this.say(`${requests} requests so far, answered by ${shares.join(", ")}; ${failed} failed.`);
-    this.say("The failures of version 3 were answered by the stable version: GET is idempotent.");
+    this.say("What version 3 failed, version 2 answered: a GET may be repeated.");
   }
 
-  #tellWeights(rollout: Resource): void {
-    const weights = statusOf(rollout).canary?.weights;
+  #tellWeight(status: RolloutStatus): void {
+    const weights = status.canary?.weights;
     if (weights?.verified !== true) return;
     const { weight } = weights.canary;
-    this.#once("weight", `Every worker sends ${weight}% to the new version.`);
+    // Before its first step a new version has nothing, which is not worth a line.
+    if (weight === 0 && status.abort !== true) return;
+    const filled = Math.round((weight / 100) * BAR_WIDTH);
+    const bar = styleText("cyan", "█".repeat(filled)) + "░".repeat(BAR_WIDTH - filled);
+    this.#once("weight", `${bar} ${weight}% of the requests go to the new version.`);
   }
 
   #tellRun(run: AnalysisRun): void {
     for (const result of run.status?.metricResults ?? []) {
       const last = result.measurements?.at(-1);
-      const said = last?.message ?? result.message;
-      const verdict = last === undefined ? "" : `${last.value ?? ""} → ${last.phase}`;
-      const line = `  ${result.name} ${verdict} ${styleText("dim", said ?? "")}`.trimEnd();
-      this.#once(`${run.metadata.name}/${result.name}`, line);
+      if (result.message !== undefined && last === undefined) {
+        this.#once(result.name, styleText("dim", `  … ${result.name}: ${result.message}`));
+      }
+      if (last !== undefined) this.#once(result.name, `  ${mark(last)} ${last.message ?? ""}`);
     }
+  }
+
+  #tellEnd(status: RolloutStatus, runs: readonly AnalysisRun[]): boolean {
+    if (status.phase === "Degraded") {
+      const bad = runs.flatMap((run) => run.status?.metricResults ?? []).flatMap(failuresOf);
+      const why = bad.at(0)?.message ?? status.message ?? "";
+      this.#once("end", `${styleText(["red", "bold"], "Rolled back")}: ${why}.`);
+      return true;
+    }
+    if (status.stableRS !== status.currentPodHash || status.phase !== "Healthy") return false;
+    this.#once("end", `${styleText(["green", "bold"], "Promoted")}: all requests go to it now.`);
+    return true;
   }
 
   #once(subject: string, line: string): void {
@@ -72,6 +97,14 @@ export class Teller {
     this.#told.set(subject, line);
     this.say(line);
   }
+}
+
+function failuresOf(result: { readonly measurements?: readonly Measured[] }): Measured[] {
+  return (result.measurements ?? []).filter(({ phase }) => phase === "Failed");
+}
+
+function mark({ phase }: Measured): string {
+  return phase === "Successful" ? styleText("green", "✔") : styleText("red", "✘");
 }
 
 /** What a newcomer can try while the demo serves on. */
@@ -84,11 +117,11 @@ export function nextSteps(urls: {
 Sluice serves on. Try, in another terminal:
 
   curl ${urls.gatewayUrl}/cart
-  npm run -s sluice -- rollout status checkout --watch${server}
+  npm run -s sluice -- rollout status checkout${server}
+  npm run -s sluice -- rollout retry checkout${server}      # give version 3 another chance
   npm run -s sluice -- get backend checkout -o yaml${server}
-  npm run -s sluice -- rollout retry checkout${server}
-  npm run -s sluice -- kubeconfig${server} > sluice.kubeconfig
-  kubectl --kubeconfig sluice.kubeconfig get gateways,httproutes,rollouts,analysisruns
+  npm run -s sluice -- kubeconfig${server} > /tmp/sluice.kubeconfig
+  kubectl --kubeconfig /tmp/sluice.kubeconfig get gateways,httproutes,rollouts,analysisruns
   curl ${urls.adminUrl}/metrics
 
 Ctrl-C drains and leaves nothing behind.
