@@ -126,9 +126,14 @@ const listener = object({
     .describe("Which routes may attach."),
 }).superRefine(
   across((value: ListenerShape, refuse) => {
-    const { protocol } = value;
+    // "http" is no protocol of Gateway API, but whoever writes it means HTTP, with its rules.
+    const protocol = value.protocol.toUpperCase();
     if (["HTTP", "TCP", "UDP"].includes(protocol) && value.tls !== undefined) {
       refuse(["tls"], `must be absent for protocol ${protocol}`);
+    }
+    // A default would decide who ends the encryption.
+    if (protocol === "TLS" && value.tls === undefined) {
+      refuse(["tls"], "is required for protocol TLS: mode Terminate or Passthrough");
     }
     if (["TCP", "UDP"].includes(protocol) && value.hostname !== undefined) {
       refuse(["hostname"], `must be absent for protocol ${protocol}`);

@@ -262,11 +262,9 @@ export function checkParents(
 
 function clash(a: z.infer<typeof parentReference>, b: z.infer<typeof parentReference>): boolean {
   if (a.name !== b.name || (a.namespace ?? "") !== (b.namespace ?? "")) return false;
-  if (a.sectionName === undefined && b.sectionName === undefined) {
-    return a.port === undefined || b.port === undefined || a.port === b.port;
-  }
-  if (a.sectionName === undefined || b.sectionName === undefined) return true;
-  return a.sectionName === b.sectionName && (a.port ?? 0) === (b.port ?? 0);
+  if ((a.sectionName === undefined) !== (b.sectionName === undefined)) return true;
+  if (a.sectionName !== b.sectionName) return false;
+  return a.port === undefined || b.port === undefined || a.port === b.port;
 }
 
 /** The status of every kind of route (Gateway API RouteStatus). */
