@@ -43,7 +43,7 @@ export interface AdminOptions {
   /** Whether traffic is served; `reasons` says why not. */
   readonly ready: () => { readonly ok: boolean; readonly reasons: readonly string[] };
   /** What is wrong between a resource just written and others: sent as HTTP warnings. */
-  readonly warnings?: (resource: Resource) => readonly string[];
+  readonly warnings?: (resource: Resource) => Promise<readonly string[]>;
   /** The version of Sluice, for `/version`. */
   readonly version: string;
   /** Told of errors that are bugs or broken disks; the client hears "internal error" alone. */
@@ -65,7 +65,7 @@ export function createAdminServer(options: AdminOptions): AdminServer {
   const { store, clock, random } = options;
   const watches = new Watches({ store, clock });
   const snapshots = new ListSnapshots(clock, random);
-  const warnings = options.warnings ?? (() => []);
+  const warnings = options.warnings ?? (() => Promise.resolve([]));
   const api = { store, writer: options.writer, clock, random, snapshots, watches, warnings };
   const version = describeVersion(options.version);
   const site: Site = {

@@ -27,7 +27,7 @@ export interface Api {
   readonly snapshots: ListSnapshots;
   readonly watches: Watches;
   /** What is wrong between a resource and others, to be said when it is written. */
-  readonly warnings: (resource: Resource) => readonly string[];
+  readonly warnings: (resource: Resource) => Promise<readonly string[]>;
 }
 
 /** What one request is about. */

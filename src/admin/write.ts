@@ -181,7 +181,9 @@ async function write(api: Api, change: Change, dryRun: boolean): Promise<Written
   const resource = resources[0];
   if (resource === undefined) throw new Error("a written resource is missing from the result");
   const unsaved = change.op === "status" && api.store.unsavedCount > 0 ? [UNSAVED] : [];
-  return { resource, warnings: [...warnings, ...api.warnings(resource), ...unsaved] };
+  // A status says nothing of others, and what was not written is not compiled.
+  const problems = dryRun || change.op === "status" ? [] : await api.warnings(resource);
+  return { resource, warnings: [...warnings, ...problems, ...unsaved] };
 }
 
 function answer(

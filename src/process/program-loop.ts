@@ -9,7 +9,7 @@ import type { Logger } from "../base/log.ts";
 import { addressesOverlap } from "../compile/address.ts";
 import { compile } from "../compile/compile.ts";
 import type { Compiled, CompileInput, ResourceChange } from "../compile/compiled.ts";
-import { problemsOf } from "../compile/problems.ts";
+import { problemsOf, problemsOfStatus } from "../compile/problems.ts";
 import type { PartKey } from "../compile/program.ts";
 import { recompile } from "../compile/recompile.ts";
 import { mergeStatus } from "../compile/status.ts";
@@ -37,6 +37,9 @@ export class ProgramLoop {
   readonly #options: ProgramLoopOptions;
   #compiled: Compiled | undefined;
   #changes: ResourceChange[] = [];
+  /** The newest resourceVersion that `#compiled` has taken in. */
+  #compiledVersion = 0;
+  #waiting: { readonly version: number; readonly resolve: () => void }[] = [];
   #unavailable = new Map<PartKey, string>();
   #running = false;
   /** Set when sockets that could not be opened are to be tried again. */
@@ -59,16 +62,19 @@ export class ProgramLoop {
   }
 
   /**
-   * Compiles everything and resolves when every worker serves it. Throws where a socket cannot be
-   * opened: at the start that is better known at once than read in a status.
+   * Compiles everything and resolves when every worker serves it. With `allSockets` it throws where
+   * a socket cannot be opened: at the start that is better known at once than read in a status.
    */
-  async start(): Promise<void> {
+  async start({ allSockets }: { readonly allSockets: boolean }): Promise<void> {
     const { store, delivery } = this.#options;
     await this.#workersCame();
     store.watch((event) => this.#onEvent(event));
+    this.#compiledVersion = store.resourceVersion;
     this.#compiled = compile(this.#input());
     await this.#probeSockets();
-    if (this.#unavailable.size > 0) throw new Error([...this.#unavailable.values()].join("\n"));
+    if (allSockets && this.#unavailable.size > 0) {
+      throw new Error([...this.#unavailable.values()].join("\n"));
+    }
     const served = Promise.withResolvers<void>();
     delivery.onAcknowledged(() => {
       if (delivery.acknowledgedGeneration !== delivery.generation) return;
@@ -81,14 +87,21 @@ export class ProgramLoop {
     void this.#run();
   }
 
-  /** What stands between a resource and others, as it would be compiled now; for warnings of the API. */
-  problemsOf(resource: Resource): readonly string[] {
-    if (this.#compiled === undefined) return [];
-    const change = { resource, previous: undefined, type: "MODIFIED" } as const;
+  /** What stands between a resource just written and others; resolves once it is compiled. */
+  async problemsOf(resource: Resource): Promise<readonly string[]> {
+    await this.#compiledUpTo(Number(resource.metadata.resourceVersion));
     const wanted = keyText(keyOf(resource));
-    return problemsOf(recompile(this.#compiled, this.#input(), [...this.#changes, change]))
-      .filter((problem) => keyText(problem.resource) === wanted)
+    return (this.#compiled?.statuses ?? [])
+      .filter((status) => keyText(status.key) === wanted)
+      .flatMap(problemsOfStatus)
       .map(({ type, reason, message }) => `${type}: ${reason}: ${message}`);
+  }
+
+  async #compiledUpTo(version: number): Promise<void> {
+    if (this.#compiledVersion >= version) return;
+    await new Promise<void>((resolve) => {
+      this.#waiting.push({ version, resolve });
+    });
   }
 
   /** Resources with which something is wrong, by kind; for /metrics. */
@@ -143,17 +156,34 @@ export class ProgramLoop {
     const changes = this.#changes;
     this.#changes = [];
     const before = this.#compiled as Compiled;
-    if (this.#probeDue) {
-      this.#probeDue = false;
-      this.#unavailable = new Map();
-      this.#compiled = compile(this.#input(), before);
-    } else this.#compiled = recompile(before, this.#input(), changes);
+    try {
+      this.#compiled = this.#recompile(before, changes);
+    } finally {
+      // Whoever waits for a change must not wait for ever because the compiler failed on it.
+      this.#noteCompiled(changes);
+    }
     if (this.#compiled === before) return;
     await this.#probeSockets();
     const { delivery } = this.#options;
     const generation = delivery.publish(this.#compiled);
     // Statuses may have changed though no part did: nothing will be acknowledged then.
     if (generation === delivery.acknowledgedGeneration) await this.#writeStatuses();
+  }
+
+  #recompile(before: Compiled, changes: readonly ResourceChange[]): Compiled {
+    if (!this.#probeDue) return recompile(before, this.#input(), changes);
+    this.#probeDue = false;
+    this.#unavailable = new Map();
+    return compile(this.#input(), before);
+  }
+
+  /** Lets those go on who wait for a change to be compiled. */
+  #noteCompiled(changes: readonly ResourceChange[]): void {
+    const newest = Number(changes.at(-1)?.resource.metadata.resourceVersion ?? 0);
+    this.#compiledVersion = Math.max(this.#compiledVersion, newest);
+    const due = this.#waiting.filter(({ version }) => version <= this.#compiledVersion);
+    this.#waiting = this.#waiting.filter(({ version }) => version > this.#compiledVersion);
+    for (const { resolve } of due) resolve();
   }
 
   /** Tries every socket that is new; those that cannot be opened are compiled away, with the reason. */
