@@ -8,6 +8,13 @@ import { Client, findKind, pathOf } from "./client.ts";
 import { CommandError, EXIT } from "./exit.ts";
 import { formatData, print, printError } from "./output.ts";
 import { untilProgrammed } from "./programmed.ts";
+import {
+  starterAnalysis,
+  starterBackend,
+  starterGateway,
+  starterRollout,
+  starterRoute,
+} from "./starter.ts";
 import { type ServeOptions, serve, untilStopped } from "./serve.ts";
 
 export interface ProxyPlan {
@@ -19,6 +26,7 @@ export interface ProxyPlan {
   readonly listen: string;
 }
 
+const NAME = "app";
 const STEP_PAUSE = "30s";
 
 /** Serves one backend, and rolls out its canary; prints the resources as YAML to start from. */
@@ -72,50 +80,13 @@ export function proxyResources(plan: ProxyPlan): {
   readonly resources: readonly ResourceDraft[];
   readonly canary: ResourceDraft | undefined;
 } {
-  const listen = parseListen(plan.listen);
-  const stable = backend(plan.to, "1", "--to");
-  const resources = [gateway(listen), route(), stable];
+  const { port, address } = parseListen(plan.listen);
+  const stable = starterBackend(NAME, "1", endpoint(plan.to, "--to"));
+  const resources = [starterGateway(port, address), starterRoute(NAME), stable];
   if (plan.canary === undefined) return { resources, canary: undefined };
-  const canary = backend(plan.canary, "2", "--canary");
-  return { resources: [...resources, analysis(), rollout(plan.steps)], canary };
-}
-
-function metadata(name: string): { name: string; namespace: string } {
-  return { name, namespace: "default" };
-}
-
-function gateway(listen: { address: string | undefined; port: number }): ResourceDraft {
-  const { address, port } = listen;
   return {
-    apiVersion: "gateway.networking.k8s.io/v1",
-    kind: "Gateway",
-    metadata: metadata("edge"),
-    spec: {
-      gatewayClassName: "sluice",
-      ...(address === undefined ? {} : { addresses: [{ type: "IPAddress", value: address }] }),
-      listeners: [{ name: "http", protocol: "HTTP", port }],
-    },
-  };
-}
-
-function route(): ResourceDraft {
-  return {
-    apiVersion: "gateway.networking.k8s.io/v1",
-    kind: "HTTPRoute",
-    metadata: metadata("app"),
-    spec: {
-      parentRefs: [{ name: "edge" }],
-      rules: [{ backendRefs: [{ group: "sluice.dev", kind: "Backend", name: "app" }] }],
-    },
-  };
-}
-
-function backend(url: string, version: string, option: string): ResourceDraft {
-  return {
-    apiVersion: "sluice.dev/v1alpha1",
-    kind: "Backend",
-    metadata: metadata("app"),
-    spec: { version, endpoints: [endpoint(url, option)] },
+    resources: [...resources, starterAnalysis(), starterRollout(NAME, plan.steps, STEP_PAUSE)],
+    canary: starterBackend(NAME, "2", endpoint(plan.canary, "--canary")),
   };
 }
 
@@ -132,52 +103,6 @@ function endpoint(url: string, option: string): object {
   return /^[\d.]+$|:/.test(host)
     ? { ip: { address: host, port } }
     : { fqdn: { hostname: host, port } };
-}
-
-function analysis(): ResourceDraft {
-  return {
-    apiVersion: "argoproj.io/v1alpha1",
-    kind: "AnalysisTemplate",
-    metadata: metadata("app-healthy"),
-    spec: {
-      metrics: [
-        {
-          name: "success-rate",
-          interval: "1s",
-          failureLimit: 0,
-          failureCondition: "result < 0.95",
-          provider: {
-            plugin: {
-              sluice: {
-                metric: "success-rate",
-                arm: "canary",
-                window: "5s",
-                minSamples: 20,
-                noData: "wait",
-              },
-            },
-          },
-        },
-      ],
-    },
-  };
-}
-
-function rollout(steps: readonly number[]): ResourceDraft {
-  return {
-    apiVersion: "argoproj.io/v1alpha1",
-    kind: "Rollout",
-    metadata: metadata("app"),
-    spec: {
-      workloadRef: { apiVersion: "sluice.dev/v1alpha1", kind: "Backend", name: "app" },
-      strategy: {
-        canary: {
-          analysis: { templates: [{ templateName: "app-healthy" }] },
-          steps: steps.flatMap((setWeight) => [{ setWeight }, { pause: { duration: STEP_PAUSE } }]),
-        },
-      },
-    },
-  };
 }
 
 /** "5,25,50" → [5, 25, 50]. */

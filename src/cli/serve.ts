@@ -1,5 +1,4 @@
 /** What `up`, `proxy` and `demo` share: one running Sluice in this process, from options to its end. */
-import { mkdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { createLogger, type LogLevel } from "../base/log.ts";
 import { StartError, Supervisor } from "../process/supervisor.ts";
@@ -21,7 +20,8 @@ export interface ServeOptions {
 export interface Running {
   /** http://HOST:PORT of the admin API. */
   readonly adminUrl: string;
-  readonly supervisor: Supervisor;
+  /** Resolves when the process is asked to stop. */
+  readonly asked: Promise<void>;
   /** Drains and ends every thread, then lets go of the data directory. */
   stop(): Promise<void>;
 }
@@ -32,7 +32,7 @@ export function defaultWorkers(): number {
 
 /** Starts Sluice and resolves once traffic is served. Throws CommandError with what to do about it. */
 export async function serve(options: ServeOptions): Promise<Running> {
-  mkdirSync(options.dataDirectory, { recursive: true, mode: 0o700 });
+  const asked = untilAsked();
   const release = lock(options.dataDirectory);
   const { files, dataDirectory, adminAddress, logLevel, accessLog, workers, graceMs } = options;
   const supervisor = new Supervisor({
@@ -47,14 +47,28 @@ export async function serve(options: ServeOptions): Promise<Running> {
     release();
   };
   try {
-    const adminPort = await supervisor.ready;
+    const adminPort = await Promise.race([supervisor.ready, asked.then(stoppedEarly)]);
     const host = adminAddress.slice(0, adminAddress.lastIndexOf(":"));
-    return { adminUrl: `http://${host}:${adminPort}`, supervisor, stop };
+    return { adminUrl: `http://${host}:${adminPort}`, asked, stop };
   } catch (error) {
     await stop();
     if (error instanceof StartError) throw new CommandError(error.message, EXIT.unreachable);
     throw error;
   }
+}
+
+/** Resolves at SIGTERM or SIGINT; a second one of them ends the process at once. */
+async function untilAsked(): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  process.once("SIGTERM", resolve);
+  process.once("SIGINT", resolve);
+  await promise;
+  process.on("SIGINT", () => process.exit(130));
+  process.on("SIGTERM", () => process.exit(143));
+}
+
+function stoppedEarly(): never {
+  throw new CommandError("Stopped before it served", EXIT.unreachable);
 }
 
 function lock(dataDirectory: string): () => void {
@@ -65,22 +79,10 @@ function lock(dataDirectory: string): () => void {
   }
 }
 
-/**
- * Resolves with the exit code once the process was asked to stop (SIGTERM, SIGINT) and has drained,
- * or a thread could not go on. A second signal ends the process at once.
- */
+/** Resolves with the exit code once the process was asked to stop and has drained. */
 export async function untilStopped(running: Running, onStopping: () => void): Promise<number> {
-  const asked = Promise.withResolvers<undefined>();
-  const onSignal = (): void => {
-    process.once("SIGINT", () => process.exit(130));
-    process.once("SIGTERM", () => process.exit(143));
-    asked.resolve(undefined);
-  };
-  process.once("SIGTERM", onSignal);
-  process.once("SIGINT", onSignal);
-  const failure = await Promise.race([asked.promise, running.supervisor.failed]);
-  if (failure === undefined) onStopping();
+  await running.asked;
+  onStopping();
   await running.stop();
-  if (failure === undefined) return EXIT.ok;
-  throw new CommandError(failure, EXIT.unreachable);
+  return EXIT.ok;
 }

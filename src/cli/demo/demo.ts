@@ -14,11 +14,17 @@ import { Client, findKind, pathOf } from "../client.ts";
 import { CommandError, EXIT } from "../exit.ts";
 import { print } from "../output.ts";
 import { untilProgrammed } from "../programmed.ts";
+import {
+  starterAnalysis,
+  starterBackend,
+  starterGateway,
+  starterRollout,
+  starterRoute,
+} from "../starter.ts";
 import { defaultWorkers, serve, untilStopped } from "../serve.ts";
 import { nextSteps, Teller } from "./teller.ts";
 import { startSampleBackend } from "./sample-backends.ts";
 import { startSampleTraffic } from "./sample-traffic.ts";
-import { checkoutBackend, checkoutResources } from "./story.ts";
 
 export interface DemoOptions {
   readonly port: number;
@@ -27,6 +33,9 @@ export interface DemoOptions {
   readonly once: boolean;
 }
 
+const NAME = "checkout";
+const WEIGHTS = [5, 25, 50];
+const STEP_PAUSE = "5s";
 const REQUESTS_PER_SECOND = 200;
 const ERROR_RATE_OF_VERSION_3 = 0.2;
 /** No act of the story may take longer than this. */
@@ -67,13 +76,17 @@ async function play(options: DemoOptions, dataDirectory: string): Promise<number
     await traffic?.stop();
     for (const backend of backends) backend.close();
   };
-  const stopped = untilStopped(running, () => print("\nDraining …"));
+  let stopping = false;
+  const stopped = untilStopped(running, () => {
+    stopping = true;
+    print("\nDraining …");
+  });
   try {
     const story = (async (): Promise<void> => {
       const [first, second, third] = backends.map(({ version, port }) =>
-        checkoutBackend(version, port),
+        starterBackend(NAME, version, { ip: { address: "127.0.0.1", port } }),
       ) as [ResourceDraft, ResourceDraft, ResourceDraft];
-      for (const resource of checkoutResources(options.port)) await create(client, resource);
+      for (const resource of resources(options.port)) await create(client, resource);
       await create(client, first);
       await untilProgrammed(client, "Another port: npm start -- --port 8081");
       traffic = startSampleTraffic(gatewayUrl, REQUESTS_PER_SECOND);
@@ -91,11 +104,23 @@ async function play(options: DemoOptions, dataDirectory: string): Promise<number
     if (options.once) process.kill(process.pid, "SIGTERM");
     return await stopped;
   } catch (error) {
+    // The end breaks the story off wherever it is.
+    if (stopping) return await stopped;
     await running.stop();
     throw error;
   } finally {
     await close();
   }
+}
+
+/** Everything but the Backend: its versions are the story. */
+function resources(port: number): readonly ResourceDraft[] {
+  return [
+    starterGateway(port, "127.0.0.1"),
+    starterRoute(NAME),
+    starterAnalysis(),
+    starterRollout(NAME, WEIGHTS, STEP_PAUSE),
+  ];
 }
 
 async function create(client: Client, resource: ResourceDraft): Promise<void> {
