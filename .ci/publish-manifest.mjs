@@ -7,10 +7,11 @@ const KEPT_ASIDE = "package.json.kept";
 
 if (process.argv[2] === "strip") {
   if (!existsSync(KEPT_ASIDE)) copyFileSync(MANIFEST, KEPT_ASIDE);
-  const { optionalDependencies, devDependencies, scripts, ...published } = JSON.parse(
-    readFileSync(MANIFEST, "utf8"),
-  );
-  writeFileSync(MANIFEST, `${JSON.stringify(published, null, 2)}\n`);
+  const manifest = JSON.parse(readFileSync(MANIFEST, "utf8"));
+  for (const field of ["optionalDependencies", "devDependencies", "overrides", "scripts"]) {
+    delete manifest[field];
+  }
+  writeFileSync(MANIFEST, `${JSON.stringify(manifest, null, 2)}\n`);
 } else {
   renameSync(KEPT_ASIDE, MANIFEST);
 }

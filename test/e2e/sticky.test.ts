@@ -82,8 +82,8 @@ test(`of ${KEYS} keys none leaves the canary while its weight rises`, async () =
       const deviation = Math.sqrt(KEYS * share * (1 - share));
       assert.ok(Math.abs(now.size - KEYS * share) <= 4 * deviation, `${now.size} at ${weight} %`);
       before = now;
-      const path = `/apis/argoproj.io/v1alpha1/namespaces/default/rollouts/${shop.NAME}/status`;
-      await sluice.api("PATCH", path, { status: { pauseConditions: null } });
+      const url = `/apis/argoproj.io/v1alpha1/namespaces/default/rollouts/${shop.NAME}/status`;
+      await sluice.api("PATCH", url, { status: { pauseConditions: null } });
     }
     assert.equal(before.size, KEYS);
   } finally {
