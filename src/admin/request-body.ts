@@ -5,10 +5,10 @@
  * may be a Secret's.
  */
 import type { IncomingMessage } from "node:http";
-import { parseDocument } from "yaml";
+import { LineCounter, parseDocument } from "yaml";
 import { isJsonObject } from "../base/json.ts";
 import type { JsonValue } from "../base/json.ts";
-import { KUBERNETES_SCALARS } from "../resource/yaml-scalar.ts";
+import { repeatedKeys, YAML_OPTIONS } from "../resource/yaml-document.ts";
 import { decodeProtobuf } from "./protobuf.ts";
 import { badRequest, tooLarge, unsupportedMediaType } from "./api-error.ts";
 
@@ -118,15 +118,13 @@ export function parseStrictJson(text: string): JsonValue {
 function parseYaml(text: string): JsonValue {
   let value: unknown;
   try {
-    const document = parseDocument(text, {
-      uniqueKeys: true,
-      logLevel: "silent",
-      customTags: (tags) => [...KUBERNETES_SCALARS, ...tags],
-    });
+    const lineCounter = new LineCounter();
+    const document = parseDocument(text, { ...YAML_OPTIONS, lineCounter });
     const [error] = document.errors;
-    if (error !== undefined) {
-      const { line, col } = error.linePos?.[0] ?? { line: 1, col: 1 };
-      throw badRequest(`the body of the request is not valid YAML: ${line}:${col}: ${error.code}`);
+    if (error !== undefined) throw notYaml(lineCounter.linePos(error.pos[0]), error.code);
+    const [repeated] = repeatedKeys(document);
+    if (repeated !== undefined) {
+      throw notYaml(lineCounter.linePos(repeated.offset), repeated.message);
     }
     value = document.toJS({ maxAliasCount: 100 });
   } catch (error) {
@@ -135,6 +133,10 @@ function parseYaml(text: string): JsonValue {
   }
   checkTree(value);
   return value as JsonValue;
+}
+
+function notYaml({ line, col }: { line: number; col: number }, why: string): Error {
+  return badRequest(`the body of the request is not valid YAML: ${line}:${col}: ${why}`);
 }
 
 /** Refuses trees that are too deep and the one key that is not safe to copy. */

@@ -5,9 +5,10 @@
 import { isIP } from "node:net";
 import { z } from "zod";
 import { policyStatus } from "./condition.ts";
-import { headerName, regexProblem } from "./format.ts";
+import { headerName } from "./format.ts";
 import { defineKind, type Typed } from "./kind.ts";
 import { policyTargets, SLUICE_GROUP } from "./reference.ts";
+import { regexProblem } from "./regex.ts";
 import { across, choice, integer, object, quoted, type Refuse, words } from "./schema.ts";
 import { targetsColumn } from "./policy-column.ts";
 

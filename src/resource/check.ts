@@ -21,6 +21,9 @@ export interface ParseOptions {
   readonly keepVersion?: boolean;
 }
 
+/** Nobody reads more of one document, and finding the place of each takes its time. */
+const FINDINGS_MAX = 200;
+
 /** A document nested deeper is refused, so that what walks it may recurse. */
 const DEPTH_MAX = 64;
 
@@ -41,7 +44,9 @@ export function checkDocument(value: unknown, options: ParseOptions): Checked {
   const findings = parsed.success ? [] : findingsOf(parsed.error.issues);
   const naming = checkName(value, options);
   if (naming !== undefined) findings.push(naming);
-  if (!parsed.success || findings.length > 0) return { ok: false, findings };
+  if (!parsed.success || findings.length > 0) {
+    return { ok: false, findings: findings.slice(0, FINDINGS_MAX) };
+  }
   return { ok: true, draft: toDraft(parsed.data, found, options) };
 }
 

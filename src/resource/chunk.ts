@@ -19,7 +19,7 @@ import { isJsonObject } from "../base/json.ts";
 import { checkDocument } from "./check.ts";
 import { type Finding, toIssue } from "./message.ts";
 import type { ResourceDraft } from "./resource.ts";
-import { KUBERNETES_SCALARS } from "./yaml-scalar.ts";
+import { repeatedKeys, YAML_OPTIONS } from "./yaml-document.ts";
 
 /** 1-based. */
 export interface Place {
@@ -73,14 +73,7 @@ class Reader {
   }
 
   read(): void {
-    const parsed = parseAllDocuments(this.#text, {
-      lineCounter: this.#lines,
-      prettyErrors: false,
-      logLevel: "error",
-      merge: true,
-      stringKeys: true,
-      customTags: (tags) => [...KUBERNETES_SCALARS, ...tags],
-    });
+    const parsed = parseAllDocuments(this.#text, { ...YAML_OPTIONS, lineCounter: this.#lines });
     for (const document of Array.isArray(parsed) ? parsed : []) this.#readDocument(document);
   }
 
@@ -93,6 +86,13 @@ class Reader {
     }
     if (document.contents === null) return;
     if (isScalar(document.contents) && document.contents.value === null) return;
+    const repeated = repeatedKeys(document);
+    if (repeated.length > 0) {
+      for (const { message, offset } of repeated.slice(0, SYNTAX_ISSUES_MAX)) {
+        this.#refuse("", message, offset);
+      }
+      return;
+    }
     let value: unknown;
     try {
       value = document.toJS({ maxAliasCount: ALIASES_MAX });

@@ -4,7 +4,6 @@
  * that could end a line there (RFC 9112 §5.5).
  */
 import { isIP } from "node:net";
-import { RE2JS } from "re2js";
 import { z } from "zod";
 import { GATEWAY_DURATION, parseDuration } from "../base/duration.ts";
 import { quoted, text } from "./schema.ts";
@@ -84,17 +83,6 @@ export function pathProblem(path: string): string | undefined {
 /** A path, or part of one, that is written into a request line or a Location. */
 export function pathReplacement(): z.ZodString {
   return text(PATH_REPLACEMENT, "of the characters that a URL path may hold", 1024);
-}
-
-/** What is wrong with an RE2 expression, or undefined. */
-export function regexProblem(source: string): string | undefined {
-  try {
-    RE2JS.compile(source);
-    return undefined;
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : String(error);
-    return `must be a regular expression in RE2 syntax, ${quoted(source)} is none: ${reason}`;
-  }
 }
 
 /** A Gateway API duration (GEP-2257), such as "10s" or "1h30m". */

@@ -5,16 +5,10 @@
 import { z } from "zod";
 import { parseDuration } from "../base/duration.ts";
 import { conditions } from "./condition.ts";
-import {
-  gatewayDuration,
-  headerName,
-  hostname,
-  pathProblem,
-  regexProblem,
-  sectionName,
-} from "./format.ts";
+import { gatewayDuration, headerName, hostname, pathProblem, sectionName } from "./format.ts";
 import { checkFilters, httpFilter, prefixReplacementPath } from "./http-filter.ts";
 import { column, defineKind, type Typed } from "./kind.ts";
+import { regexProblem } from "./regex.ts";
 import { backendReferenceFields, GATEWAY_GROUP, parentReference } from "./reference.ts";
 import {
   across,

@@ -129,11 +129,48 @@ function splitText(text: string): { readonly text: string; readonly linesBefore:
   const stretches: { text: string; linesBefore: number }[] = [];
   let linesBefore = 0;
   for (let index = 0; index + 1 < edges.length; index++) {
-    const stretch = text.slice(edges[index], edges[index + 1]);
-    if (stretch !== "") stretches.push({ text: stretch, linesBefore });
-    linesBefore += countLines(stretch);
+    let column = 0;
+    for (const part of splitJson(text.slice(edges[index], edges[index + 1]))) {
+      if (part !== "") stretches.push({ text: " ".repeat(column) + part, linesBefore });
+      linesBefore += countLines(part);
+      // What begins within a line keeps its column.
+      const lastLine = part.slice(part.lastIndexOf("\n") + 1).length;
+      column = part.includes("\n") ? lastLine : column + lastLine;
+    }
   }
   return stretches;
+}
+
+const JSON_TOKEN = /"(?:[^"\\]|\\[^])*"|[{}]/g;
+
+/** JSON objects that follow one another without a mark, which kubectl reads: YAML never could. */
+function splitJson(text: string): readonly string[] {
+  if (!/^\s*\{/.test(text)) return [text];
+  const edges = [0];
+  let depth = 0;
+  for (const { 0: token, index } of text.matchAll(JSON_TOKEN)) {
+    if (token === "{") depth++;
+    else if (token === "}" && --depth === 0) {
+      edges.push(index + 1);
+      if (edges.length === 2 && !isFollowedByObject(text, index + 1)) return [text];
+    }
+  }
+  return edges.map((edge, index) => text.slice(edge, edges[index + 1]));
+}
+
+function isFollowedByObject(text: string, start: number): boolean {
+  const next = /\S/g;
+  next.lastIndex = start;
+  return next.exec(text)?.[0] === "{" && isJson(text.slice(0, start));
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function countLines(text: string): number {

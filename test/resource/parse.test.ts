@@ -11,6 +11,7 @@ import {
   tuple,
 } from "fast-check";
 import { formatIssue } from "../../src/resource/issue.ts";
+import type { Issue } from "../../src/resource/issue.ts";
 import { KINDS } from "../../src/resource/kinds.ts";
 import { parseDocuments, parseResource, TextParser } from "../../src/resource/parse.ts";
 
@@ -217,6 +218,71 @@ test("an alias bomb, deep nesting and a huge text are refused, not suffered", ()
   const deep = `${BACKEND}metadata: {name: a}\nspec: ${"{a: ".repeat(80)}1${"}".repeat(80)}\n`;
   assert.match(issuesOf(deep)[0] ?? "", /is nested deeper than 64 levels/);
   assert.match(issuesOf(" ".repeat(33 * 1024 * 1024))[0] ?? "", /is larger than 32 MiB/);
+});
+
+/** Far more than it takes, far less than what grows with the square would take. */
+const HANG_MS = 30_000;
+
+test("a huge map is read, or refused, in time", { timeout: HANG_MS }, () => {
+  const head = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
+  const keys = Array.from({ length: 80_000 }, (_, index) => `k${index}: v`);
+  const read = parseDocuments(`${head}data:\n  ${keys.join("\n  ")}\n`);
+  assert.equal(Object.keys(read.documents[0]?.draft["data"] ?? {}).length, keys.length);
+  const { issues } = parseDocuments(`${head}${keys.join("\n")}\n`);
+  assert.equal(issues.length, 200);
+  assert.match(formatIssue(issues[0] as Issue), /^4:1: k0: is not a field; valid: apiVersion,/);
+});
+
+/** Expressions for paths, and whether they are taken. */
+const EXPRESSIONS: readonly [expression: string, isTaken: boolean][] = [
+  ["/api/v[0-9]+/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", true],
+  [`/${"a".repeat(1000)}`, true],
+  ["/a{1000}", true],
+  ["/(?:[a-z]{1,63}\\\\.){1,5}x", true],
+  ["/[{900}][]{900}]\\\\{900\\\\}", true],
+  ["/(?:a{1,30}){1,30}(?:b{1,30}){1,30}", false],
+  ["/(?:[a-z]{600}){2}", false],
+  ["/a{600}b{600}", false],
+  ["/(?:a|b{10}|(?:c{5}){10}){20}", false],
+  ["/a{1,99999999999999999999}", false],
+  ["/(a", false],
+];
+
+for (const [expression, isTaken] of EXPRESSIONS) {
+  test(`an expression that would cost too much is refused: ${expression.slice(0, 40)}`, () => {
+    const text =
+      "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a}\nspec:\n" +
+      `  rules: [{matches: [{path: {type: RegularExpression, value: "${expression}"}}]}]\n`;
+    const issues = issuesOf(text);
+    if (isTaken) assert.deepEqual(issues, []);
+    else assert.match(issues[0] ?? "", /path\.value: must be a (?:simpler|regular) expression/);
+  });
+}
+
+test("documents of JSON may follow one another as they do for kubectl", () => {
+  const one = { apiVersion: "v1", kind: "ConfigMap", metadata: { name: "a" }, data: { b: '}{"' } };
+  const two = { ...one, metadata: { name: "b", labels: { c: "D E" } } };
+  const texts = [
+    [JSON.stringify(one), JSON.stringify(one).replace('"a"', '"b"')],
+    [JSON.stringify(one, null, 2), JSON.stringify(two, null, 2)],
+  ];
+  const read = parseDocuments((texts[0] ?? []).join("\n"));
+  assert.deepEqual(read.issues, []);
+  assert.deepEqual(
+    read.documents.map(({ draft, position }) => [draft.metadata.name, position.line]),
+    [
+      ["a", 1],
+      ["b", 2],
+    ],
+  );
+  const wrong = parseDocuments(` \n${(texts[1] ?? []).join(" ")}\n`, "a.json");
+  assert.equal(wrong.documents.length, 1);
+  assert.match(
+    formatIssue(wrong.issues[0] as Issue),
+    /^a\.json:17:12: metadata\.labels\.c: a label/,
+  );
+  assert.match(issuesOf(`${JSON.stringify(one)} x`)[0] ?? "", /^a\.yaml:1:/);
+  assert.match(issuesOf(`${JSON.stringify(one)}{`)[0] ?? "", /^a\.yaml:1:/);
 });
 
 test("no message holds a Secret's value", () => {
