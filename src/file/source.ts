@@ -89,15 +89,17 @@ class Source implements FileSource {
     const states: FileState[] = [];
     const present = new Set(listing.files.map(({ file }) => file));
     for (const file of this.#parsers.keys()) if (!present.has(file)) this.#parsers.delete(file);
-    for (const { file } of listing.files) {
-      const parsed = await this.#parse(file);
-      issues.push(...parsed.issues);
-      const documents = parsed.issues.length === 0 ? parsed.documents : undefined;
-      states.push({ file, documents });
-    }
     const { store } = this.#options;
     // Read once: no file's plan touches the record of another file's resource.
     const records = readRecords(store);
+    const keysByFile = groupKeys(records);
+    for (const { file } of listing.files) {
+      const parsed = await this.#parse(file);
+      const emptied = emptiedIssue(file, parsed, keysByFile);
+      const found = emptied === undefined ? parsed.issues : [...parsed.issues, emptied];
+      issues.push(...found);
+      states.push({ file, documents: found.length === 0 ? parsed.documents : undefined });
+    }
     states.push(...this.#absentFiles(listing, records));
     const settled = settleClaims(states, records);
     issues.push(...settled.issues);
@@ -105,7 +107,7 @@ class Source implements FileSource {
     this.#refusedWrites = 0;
     const view = {
       records,
-      keysByFile: groupKeys(records),
+      keysByFile,
       owners: settled.owners,
       get: store.get.bind(store),
     };
@@ -180,6 +182,21 @@ class Source implements FileSource {
  * Whether the file was deleted: a folder above it was read and no longer holds it. What cannot be
  * read may be an unmounted disk, so its resources stay.
  */
+/**
+ * A file that held resources and now holds none is taken for one that is being written, not for a wish
+ * to delete them all: editors and redirections empty a file before they fill it.
+ */
+function emptiedIssue(
+  file: string,
+  { documents, issues }: ParsedText,
+  keysByFile: ReadonlyMap<string, readonly string[]>,
+): Issue | undefined {
+  const held = keysByFile.get(file)?.length ?? 0;
+  if (held === 0 || documents.length > 0 || issues.length > 0) return undefined;
+  const message = `is empty; its ${held} resources stay. Remove the file to delete them`;
+  return { file: displayPath(file), path: "", message };
+}
+
 function isGone(file: string, { folders, unreadable }: Listing): boolean {
   for (let place = file; place !== path.dirname(place); place = path.dirname(place)) {
     if (unreadable.includes(place)) return false;

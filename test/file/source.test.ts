@@ -186,10 +186,26 @@ test("a file deletes only what it still owns", async (t) => {
   await f.delete("b");
   await f.create("b", 9);
   assert.deepEqual(await f.edit("b", 9), [], "b is the API's own now");
-  f.write("a.yaml", "# empty\n");
+  f.remove("a.yaml");
   assert.equal(await f.applied(), 1);
   assert.equal(f.state, "b:9");
   assert.equal(f.store.records("file").size, 0);
+});
+
+test("a file that is emptied deletes nothing: it may be about to be written", async (t) => {
+  const f = new Fixture(t);
+  f.write("a.yaml", `${backend("a", 1)}---\n${backend("b", 1)}`);
+  await f.applied();
+  for (const text of ["", "# nothing\n"]) {
+    f.write("a.yaml", text);
+    const { issues, applied } = await f.load();
+    assert.equal(applied, 0);
+    assert.match(issues.map(formatIssue).join(), /a\.yaml: is empty; its 2 resources stay/);
+    assert.equal(f.state, "a:1,b:1");
+  }
+  f.write("a.yaml", backend("a", 2));
+  await f.applied();
+  assert.equal(f.state, "a:2");
 });
 
 test("a file takes over what the API made, once it speaks of it", async (t) => {
