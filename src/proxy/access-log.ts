@@ -6,11 +6,19 @@ import { closeSync, openSync, write } from "node:fs";
 import type { Cancel, Clock } from "../base/clock.ts";
 
 const FLUSH_MS = 50;
-/** Characters that may wait; what comes on top is dropped and counted. */
-const PENDING_CHARS_MAX = 4 * 1024 * 1024;
+/** A line that is longer than a chunk is dropped; heads are smaller. */
+const CHUNK_BYTES = 256 * 1024;
+/** Chunks that may wait; what comes on top is dropped and counted. */
+const CHUNKS_MAX = 16;
+
+interface Chunk {
+  readonly bytes: Buffer;
+  readonly length: number;
+  readonly lines: number;
+}
 
 export interface AccessLog {
-  /** One JSON object without line end. */
+  /** One JSON object and its line end, in ASCII. */
   line(text: string): void;
   /** Lines that were not written: the destination was full, failing or too slow. */
   readonly dropped: number;
@@ -37,8 +45,13 @@ export function openAccessLog(destination: string, clock: Clock): AccessLog {
 class FileLog implements AccessLog {
   readonly #descriptor: number;
   readonly #clock: Clock;
-  #pending = "";
-  #pendingLines = 0;
+  /** Where lines are put; a line is in memory once, and no string outlives its request. */
+  #chunk: Buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES);
+  #used = 0;
+  #lines = 0;
+  /** Full chunks, oldest first. The first one is being written while `#writing`. */
+  readonly #full: Chunk[] = [];
+  #spare: Buffer | undefined;
   #dropped = 0;
   #writing = false;
   #cancelFlush: Cancel | undefined;
@@ -54,13 +67,16 @@ class FileLog implements AccessLog {
   }
 
   line(text: string): void {
-    if (this.#pending.length > PENDING_CHARS_MAX) {
+    if (this.#used + text.length > CHUNK_BYTES) {
+      this.#seal();
+      this.#flush();
+    }
+    if (this.#used + text.length > CHUNK_BYTES || this.#full.length >= CHUNKS_MAX) {
       this.#dropped++;
       return;
     }
-    this.#pending += text;
-    this.#pending += "\n";
-    this.#pendingLines++;
+    this.#used += this.#chunk.write(text, this.#used, "latin1");
+    this.#lines++;
     if (this.#cancelFlush !== undefined || this.#writing) return;
     this.#cancelFlush = this.#clock.after(FLUSH_MS, () => this.#flush());
   }
@@ -68,7 +84,7 @@ class FileLog implements AccessLog {
   async close(): Promise<void> {
     this.#cancelFlush?.();
     this.#cancelFlush = undefined;
-    if (!this.#writing) this.#flush();
+    this.#flush();
     while (this.#writing) {
       await new Promise<void>((resolve) => {
         this.#onIdle = resolve;
@@ -78,26 +94,41 @@ class FileLog implements AccessLog {
     if (this.#descriptor !== 1) closeSync(this.#descriptor);
   }
 
-  #flush(): void {
-    this.#cancelFlush = undefined;
-    if (this.#pending === "") return;
-    const bytes = Buffer.from(this.#pending, "latin1");
-    const lines = this.#pendingLines;
-    this.#pending = "";
-    this.#pendingLines = 0;
-    this.#writing = true;
-    this.#write(bytes, { offset: 0, lines });
+  /** Puts the present chunk among those to be written, and begins another one. */
+  #seal(): void {
+    if (this.#full.length >= CHUNKS_MAX || this.#lines === 0) return;
+    this.#full.push({ bytes: this.#chunk, length: this.#used, lines: this.#lines });
+    this.#chunk = this.#spare ?? Buffer.allocUnsafeSlow(CHUNK_BYTES);
+    this.#spare = undefined;
+    this.#used = 0;
+    this.#lines = 0;
   }
 
-  #write(bytes: Buffer, { offset, lines }: { offset: number; lines: number }): void {
-    write(this.#descriptor, bytes, offset, bytes.length - offset, null, (error, written) => {
-      if (error === null && offset + written < bytes.length && written > 0) {
-        this.#write(bytes, { offset: offset + written, lines });
+  #flush(): void {
+    if (this.#writing) return;
+    this.#cancelFlush?.();
+    this.#cancelFlush = undefined;
+    if (this.#full.length === 0) this.#seal();
+    const chunk = this.#full[0];
+    if (chunk === undefined) return;
+    this.#writing = true;
+    this.#write(chunk, 0);
+  }
+
+  #write(chunk: Chunk, offset: number): void {
+    const { bytes, length, lines } = chunk;
+    write(this.#descriptor, bytes, offset, length - offset, null, (error, written) => {
+      if (error === null && offset + written < length && written > 0) {
+        this.#write(chunk, offset + written);
         return;
       }
       if (error !== null) this.#dropped += lines;
+      this.#full.shift();
+      this.#spare = bytes;
       this.#writing = false;
-      if (this.#pending !== "" && this.#onIdle === undefined) {
+      if (this.#full.length > 0) {
+        this.#flush();
+      } else if (this.#lines > 0 && this.#onIdle === undefined) {
         this.#cancelFlush = this.#clock.after(FLUSH_MS, () => this.#flush());
       }
       const idle = this.#onIdle;

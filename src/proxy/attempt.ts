@@ -44,12 +44,18 @@ export function startAttempt(x: Exchange, arm: LinkedArm, fresh: Endpoint | null
     giveUp(x, "upstream_overflow");
     return;
   }
-  x.endpointLabel = endpoint.label;
+  x.endpointText = endpoint.text;
   x.attemptStartedMs = x.attempts === 0 ? x.startedMs : performance.now();
   x.attempts++;
   const idle = fresh === null ? endpoint.takeIdle() : undefined;
   if (idle !== undefined) {
-    dispatch(x, idle);
+    own(x, idle);
+    if (x.held === null && x.bodyEnded) {
+      idle.claim();
+      x.plane.outbox.add(idle);
+    } else {
+      dispatch(x, idle, x.attemptStartedMs);
+    }
     return;
   }
   if (!x.plane.gates.isOpen(arm.gate)) {
@@ -86,18 +92,16 @@ function own(x: Exchange, upstream: Upstream): void {
  * Sends the request on a connection that is ready. The gate is read here, with nothing between the
  * reading and the writing: an arm that was closed meanwhile gets nothing.
  */
-function dispatch(x: Exchange, upstream: Upstream): void {
+function dispatch(x: Exchange, upstream: Upstream, nowMs: number): void {
   const arm = x.arm as LinkedArm;
   if (!x.plane.gates.isOpen(arm.gate)) {
-    if (upstream.exchange === x) upstream.cancel();
-    else upstream.endpoint.release(upstream);
+    upstream.cancel();
     redirectArm(x);
     return;
   }
-  if (upstream.exchange !== x) own(x, upstream);
   x.dispatched = true;
   upstream.expect(x.head.method, x.tap !== null);
-  const headMs = performance.now() + (arm.pool.value?.part.responseHeadTimeoutMs ?? 60_000);
+  const headMs = nowMs + (arm.pool.value?.part.responseHeadTimeoutMs ?? 60_000);
   x.plane.wheel.schedule(upstream, Math.min(headMs, attemptDeadlineMs(x)));
   const { socket } = upstream;
   if (x.held === null && x.bodyEnded) {
@@ -171,10 +175,10 @@ export function cancelAttempt(x: Exchange): void {
 }
 
 /** Counts the attempt that just ended against its arm. */
-function count(x: Exchange, outcome: number): void {
+function count(x: Exchange, outcome: number, nowMs = performance.now()): void {
   if (x.rule === null || x.arm === null) return;
   const row = armRow(x.rule, x.arm, x.plane.metrics);
-  x.plane.metrics.attempt(row, outcome, performance.now() - x.attemptStartedMs);
+  x.plane.metrics.attempt(row, outcome, nowMs - x.attemptStartedMs);
 }
 
 /** Who answers instead of a canary that failed, or null. */
@@ -204,7 +208,8 @@ function giveUp(x: Exchange, code: ErrorCode): void {
 function failed(upstream: Upstream, x: Exchange, code: ErrorCode): void {
   x.upstream = null;
   const dead = code === "upstream_reset" && upstream.reused && !upstream.answered;
-  if (dead && x.repeatable && !x.retriedFresh && !x.responseStarted) {
+  const unsent = x.bodyEnded && x.held === null && !upstream.requestSent;
+  if (dead && (x.repeatable || unsent) && !x.retriedFresh && !x.responseStarted) {
     // The upstream closed an idle connection just when it was used again: that says nothing of it.
     x.retriedFresh = true;
     startAttempt(x, x.arm as LinkedArm, upstream.endpoint);
@@ -225,8 +230,8 @@ function failed(upstream: Upstream, x: Exchange, code: ErrorCode): void {
       return;
     }
   }
-  const unsent = retry === "next" && !x.dispatched;
-  const arm = retry !== "never" && (unsent || x.repeatable) ? shieldArm(x) : null;
+  const anew = retry === "next" && !x.dispatched;
+  const arm = retry !== "never" && (anew || x.repeatable) ? shieldArm(x) : null;
   if (arm !== null) shield(x, arm);
   else respondError(x, code);
 }
@@ -245,7 +250,7 @@ function answered(upstream: Upstream, response: ResponseHead, whole: string | nu
     if (response.status !== 100 && shieldArmFor(x) === null) relayInterim(x, response);
     return;
   }
-  x.upstreamHeadMs = performance.now() - x.attemptStartedMs;
+  x.upstreamHeadMs = upstream.headMs - x.attemptStartedMs;
   if (response.status >= 500) {
     const arm = shieldArmFor(x);
     if (arm !== null) {
@@ -266,11 +271,11 @@ function shieldArmFor(x: Exchange): LinkedArm | null {
   return x.repeatable ? shieldArm(x) : null;
 }
 
-function ended(x: Exchange): void {
+function ended(x: Exchange, nowMs: number): void {
   x.upstream = null;
-  count(x, x.status >= 500 ? STATUS_5XX : OK);
+  count(x, x.status >= 500 ? STATUS_5XX : OK, nowMs);
   relayEnd(x);
-  x.finish();
+  x.finish(nowMs);
 }
 
 function timeoutCode(upstream: Upstream, x: Exchange, nowMs: number): ErrorCode {
@@ -281,7 +286,10 @@ function timeoutCode(upstream: Upstream, x: Exchange, nowMs: number): ErrorCode 
 
 /** What every upstream connection of a worker reports to. */
 export const ATTEMPT_EVENTS: UpstreamEvents = {
-  connected: (upstream, x) => dispatch(x, upstream),
+  ready(upstream, x) {
+    // A connection that was idle is given its request in the turn in which the attempt began.
+    dispatch(x, upstream, upstream.reused ? x.attemptStartedMs : performance.now());
+  },
   head: answered,
   body: relayBody,
   readDone: (_upstream, x) => relayFlush(x),

@@ -11,6 +11,7 @@ import { cancelAttempt, forwardBody, forwardEnd } from "./attempt.ts";
 import type { ErrorCode } from "./error.ts";
 import { Exchange } from "./exchange.ts";
 import { handle } from "./handle.ts";
+import type { Sender } from "./outbox.ts";
 import type { Plane } from "./plane.ts";
 import { respondError } from "./respond.ts";
 import type { Cell, LinkedSocket } from "./snapshot.ts";
@@ -30,10 +31,12 @@ const CLOSED = 4;
 const PIPELINED_BYTES_MAX = 64 * 1024;
 const NO_BYTES = Buffer.alloc(0);
 const LINGER_BYTES_MAX = 1024 * 1024;
+/** Characters that may wait for the end of a turn. */
+const UNSENT_CHARS_MAX = 16 * 1024;
 /** Beginnings of heads up to this size are judged at every read, longer ones at line ends. */
 const JUDGED_BYTES = 1024;
 
-export class Connection implements Timed, BodySink {
+export class Connection implements Timed, BodySink, Sender {
   deadlineMs = Infinity;
   wheelTick = -1;
   wheelNext: Timed | null = null;
@@ -46,6 +49,8 @@ export class Connection implements Timed, BodySink {
   readonly localAuthority: string;
   /** The lines about the client that every request upstream gets. */
   readonly forwardedLines: string;
+  /** What a line of the access log says of the client, between request id and method. */
+  readonly loggedClient: string;
   readonly #socket: Socket;
   readonly #served: Cell<LinkedSocket>;
   readonly #onClosed: (connection: Connection) => void;
@@ -59,6 +64,10 @@ export class Connection implements Timed, BodySink {
   #handled = false;
   #consuming = false;
   #corked = false;
+  #ownAuthority = "";
+  #ownLines = "";
+  /** Written and to be sent at the end of this turn of the event loop; "" while corked. */
+  #unsent = "";
 
   constructor(
     socket: Socket,
@@ -77,6 +86,7 @@ export class Connection implements Timed, BodySink {
     const local = plainAddress(socket.localAddress ?? "");
     this.localAuthority = `${local.includes(":") ? `[${local}]` : local}:${this.localPort}`;
     this.forwardedLines = `x-forwarded-for: ${this.clientAddress}\r\nx-forwarded-proto: http\r\nx-forwarded-port: ${this.localPort}\r\n`;
+    this.loggedClient = `","client":"${this.clientAddress}","method":"`;
     socket.on("end", () => this.#ended());
     socket.on("drain", () => this.#drained());
     socket.on("error", () => this.#gone());
@@ -84,21 +94,31 @@ export class Connection implements Timed, BodySink {
     plane.wheel.schedule(this, performance.now() + plane.timeouts.clientIdleMs);
   }
 
+  /** The lines that every request for `authority` gets, up to its request id. */
+  ownLines(authority: string): string {
+    if (authority !== this.#ownAuthority) {
+      // Copies, for a slice of a head would keep the whole head alive.
+      this.#ownAuthority = copyOf(authority);
+      this.#ownLines = copyOf(
+        `${this.forwardedLines}x-forwarded-host: ${authority}\r\nx-request-id: `,
+      );
+    }
+    return this.#ownLines;
+  }
+
   get idle(): boolean {
     return this.#state === READY && this.#pending === null;
   }
 
   /**
-   * Takes what one read brought, in a buffer that is valid during the call alone. A bug in what one
-   * request runs through costs that request, not the worker.
+   * Takes what one read brought: `length` bytes at the beginning of `shared`, valid during the call
+   * alone. A bug in what one request runs through costs that request, not the worker.
    */
-  read(shared: Buffer): void {
+  read(shared: Buffer, length: number): void {
     try {
       const fresh = this.#state === READY && this.#pending === null;
-      this.#take(fresh ? shared : Buffer.from(shared));
-      // What is kept beyond this read must not lie in the buffer that the next read fills.
-      if (fresh && this.#pending?.buffer === shared.buffer)
-        this.#pending = Buffer.from(this.#pending);
+      if (fresh && !this.#socket.writableNeedDrain) this.#readFresh(shared, length);
+      else this.#take(Buffer.from(shared.subarray(0, length)));
     } catch (error) {
       this.#consuming = false;
       this.plane.onBug(error);
@@ -116,6 +136,15 @@ export class Connection implements Timed, BodySink {
     cancelAttempt(x);
     x.closeAfter = true;
     respondError(x, "internal");
+  }
+
+  /** The common case: a request begins, and nothing else waits. Its head is read where it lies. */
+  #readFresh(shared: Buffer, length: number): void {
+    this.#consuming = true;
+    const going = this.#readHead(shared, length);
+    this.#consuming = false;
+    if (going && this.#pending !== null) this.#consume();
+    this.#limitPending();
   }
 
   #take(bytes: Buffer): void {
@@ -161,25 +190,28 @@ export class Connection implements Timed, BodySink {
     while (this.#state === READY && this.#pending !== null && !this.#socket.writableNeedDrain) {
       const bytes = this.#pending;
       this.#pending = null;
-      if (!this.#readHead(bytes)) break;
+      if (!this.#readHead(bytes, bytes.length)) break;
     }
     this.#consuming = false;
   }
 
-  /** Begins the request that `bytes` begin with; false where its head is not complete or not valid. */
-  #readHead(bytes: Buffer): boolean {
+  /**
+   * Begins the request that the first `length` bytes begin with, and keeps copies of what comes after
+   * its head; false where the head is not complete or not valid.
+   */
+  #readHead(bytes: Buffer, length: number): boolean {
     // One empty line before a request line is passed over (RFC 9112 §2.2).
-    const start = bytes[0] === 0x0d && bytes[1] === 0x0a ? 2 : 0;
-    if (bytes.length - start <= 1 && (bytes.length === start || bytes[start] === 0x0d)) {
-      if (bytes.length > start) this.#pending = bytes;
+    const start = length > 1 && bytes[0] === 0x0d && bytes[1] === 0x0a ? 2 : 0;
+    if (length - start <= 1 && (length === start || bytes[start] === 0x0d)) {
+      if (length > start) this.#pending = Buffer.from(bytes.subarray(0, length));
       return false;
     }
     const nowMs = performance.now();
-    const limit = Math.min(bytes.length, start + REQUEST_HEAD_BYTES_MAX);
+    const limit = Math.min(length, start + REQUEST_HEAD_BYTES_MAX);
     const text = bytes.toString("latin1", start, limit);
     const blank = text.indexOf("\r\n\r\n");
     if (blank === -1) {
-      this.#waitForHead(bytes, text, nowMs);
+      this.#waitForHead(Buffer.from(bytes.subarray(0, length)), text, nowMs);
       return false;
     }
     const head = parseRequestHead(text, blank + 4);
@@ -191,7 +223,7 @@ export class Connection implements Timed, BodySink {
     this.#headStartedMs = -1;
     const headEnd = start + blank + 4;
     // Bodies are written without being copied again, so they need bytes of their own.
-    const rest = bytes.length === headEnd ? NO_BYTES : Buffer.from(bytes.subarray(headEnd));
+    const rest = length === headEnd ? NO_BYTES : Buffer.from(bytes.subarray(headEnd, length));
     this.#begin(head, { startedMs, rest });
     return true;
   }
@@ -311,7 +343,21 @@ export class Connection implements Timed, BodySink {
   }
 
   write(text: string): void {
-    if (this.#state !== CLOSED) this.#socket.write(text, "latin1");
+    if (this.#state === CLOSED) return;
+    if (this.#corked) {
+      this.#socket.write(text, "latin1");
+      return;
+    }
+    if (this.#unsent === "") this.plane.outbox.add(this);
+    this.#unsent += text;
+    if (this.#unsent.length > UNSENT_CHARS_MAX) this.send();
+  }
+
+  /** As a Sender: the turn ends. Also whenever something must come after what was written. */
+  send(): void {
+    const text = this.#unsent;
+    this.#unsent = "";
+    if (text !== "" && !this.#socket.destroyed) this.#socket.write(text, "latin1");
   }
 
   writeBytes(bytes: Buffer): void {
@@ -321,6 +367,7 @@ export class Connection implements Timed, BodySink {
   /** Gathers what is written until `uncork`, so that it leaves in one system call. */
   cork(): void {
     if (this.#corked) return;
+    this.send();
     this.#corked = true;
     this.#socket.cork();
   }
@@ -348,7 +395,7 @@ export class Connection implements Timed, BodySink {
   }
 
   /** Called once by every exchange, when its answer has been written or given up. */
-  exchangeDone(x: Exchange): void {
+  exchangeDone(x: Exchange, nowMs: number): void {
     this.#exchange = null;
     this.#decoder = null;
     if (this.#state === CLOSED) return;
@@ -358,7 +405,7 @@ export class Connection implements Timed, BodySink {
       return;
     }
     this.#state = READY;
-    this.#setDeadline(this.plane.timeouts.clientIdleMs);
+    this.plane.wheel.schedule(this, nowMs + this.plane.timeouts.clientIdleMs);
     if (this.#socket.isPaused()) this.#socket.resume();
     if (this.#pending !== null) this.#consume();
   }
@@ -367,6 +414,7 @@ export class Connection implements Timed, BodySink {
   #linger(): void {
     this.#state = LINGER;
     this.#pending = null;
+    this.send();
     this.#socket.end();
     const { lingerMs, clientStallMs } = this.plane.timeouts;
     this.#setDeadline(this.#socket.writableLength > 0 ? clientStallMs : lingerMs);
@@ -394,6 +442,7 @@ export class Connection implements Timed, BodySink {
 
   /** The client has closed its side. */
   #ended(): void {
+    this.send();
     if (this.#exchange !== null) this.#leave("client_gone");
     // Answers that are written but not sent yet are still sent; then the socket closes by itself.
     else if (this.#state === READY && this.#socket.writableLength > 0) this.#linger();
@@ -419,6 +468,7 @@ export class Connection implements Timed, BodySink {
   /** Ends the connection at once; `reset` so that its end cannot pass for the end of a body. */
   abort(reset = false): void {
     if (this.#state === CLOSED) return;
+    this.send();
     this.#state = CLOSED;
     this.#pending = null;
     this.plane.wheel.cancel(this);
@@ -431,6 +481,10 @@ export class Connection implements Timed, BodySink {
   closeIdle(): void {
     if (this.idle) this.#linger();
   }
+}
+
+function copyOf(text: string): string {
+  return Buffer.from(text, "latin1").toString("latin1");
 }
 
 /** An IPv4 peer of a socket that takes both families is written "::ffff:192.0.2.1". */

@@ -47,7 +47,8 @@ export class Exchange {
   retriedFresh = false;
   shielded = false;
   excluded: readonly Endpoint[] = NO_ENDPOINTS;
-  endpointLabel = "";
+  /** The endpoint of the last attempt, as JSON. */
+  endpointText = '""';
   /** From dispatch of the last attempt to its response's head. */
   upstreamHeadMs = -1;
 
@@ -92,17 +93,16 @@ export class Exchange {
   }
 
   /** The end of every request: counts it, logs it, gives the connection back. */
-  finish(): void {
+  finish(nowMs = performance.now()): void {
     if (this.finished) return;
     this.finished = true;
-    const nowMs = performance.now();
     this.tap?.finish(nowMs);
     const { rule, plane, status } = this;
     const row = rule === null ? plane.unmatchedRow : rule.row;
     if (status === 499) plane.metrics.add(row, FIELD.clientGone, 1);
     else plane.metrics.add(row, FIELD.response1xx + Math.floor(status / 100) - 1, 1);
     plane.accessLog.line(accessLine(this, nowMs));
-    this.connection.exchangeDone(this);
+    this.connection.exchangeDone(this, nowMs);
   }
 }
 
@@ -125,9 +125,29 @@ export interface ResponseTap {
  * microseconds, sizes are bytes of bodies.
  */
 function accessLine(x: Exchange, nowMs: number): string {
-  const { head, plane, arm } = x;
+  const { head, plane, connection, arm } = x;
   const route = x.rule === null ? "" : x.rule.route;
-  return `{"time":"${plane.wallTime.timestamp(x.startedMs)}","requestId":"${x.requestId}","client":"${x.connection.clientAddress}","method":"${head.method}","host":${jsonText(head.host)},"path":${jsonText(head.path)},"status":${x.status},"reason":"${x.reason}","durationUs":${micros(nowMs - x.startedMs)},"upstreamUs":${x.upstreamHeadMs < 0 ? "null" : micros(x.upstreamHeadMs)},"route":${jsonText(route)},"arm":${arm === null ? '""' : jsonText(arm.arm.id)},"endpoint":${jsonText(x.endpointLabel)},"attempts":${x.attempts},"shielded":${x.shielded},"clientId":${jsonText(x.clientId)},"bytesIn":${x.bytesIn},"bytesOut":${x.bytesOut}}`;
+  const upstreamUs = x.upstreamHeadMs < 0 ? "null" : micros(x.upstreamHeadMs);
+  // A valid host has no character that JSON escapes. What few values take is looked up.
+  return `{"time":"${plane.wallTime.timestamp(x.startedMs)}","requestId":"${x.requestId}${connection.loggedClient}${head.method}","host":"${head.host}","path":${jsonText(head.path)},"status":${x.status},"reason":"${x.reason}","durationUs":${micros(nowMs - x.startedMs)},"upstreamUs":${upstreamUs}${armText(route, arm === null ? "" : arm.arm.id)}${x.endpointText},"attempts":${x.attempts},"shielded":${x.shielded},"clientId":${x.clientId === "" ? '""' : jsonText(x.clientId)},"bytesIn":${x.bytesIn},"bytesOut":${x.bytesOut}}\n`;
+}
+
+/** Route and arm as they stand in a line, by route and then by arm. */
+const armTexts = new Map<string, Map<string, string>>();
+const ARM_TEXTS_MAX = 1024;
+
+function armText(route: string, armId: string): string {
+  const known = armTexts.get(route)?.get(armId);
+  if (known !== undefined) return known;
+  const text = `,"route":${jsonText(route)},"arm":${jsonText(armId)},"endpoint":`;
+  if (armTexts.size >= ARM_TEXTS_MAX) armTexts.clear();
+  let ofRoute = armTexts.get(route);
+  if (ofRoute === undefined || ofRoute.size >= ARM_TEXTS_MAX) {
+    ofRoute = new Map();
+    armTexts.set(route, ofRoute);
+  }
+  ofRoute.set(armId, text);
+  return text;
 }
 
 function micros(milliseconds: number): number {

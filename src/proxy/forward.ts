@@ -38,7 +38,7 @@ export function upstreamHead(x: Exchange, overrides: Overrides | null): string |
   const auth = rule?.auth ?? null;
   if (isPlain(x) && overrides === null && edits === null && auth === null) {
     // The client's head goes on in one piece, with the gateway's lines behind it.
-    return `${head.text.slice(0, head.end)}${connection.forwardedLines}x-forwarded-host: ${head.authority}\r\nx-request-id: ${x.requestId}\r\n\r\n`;
+    return `${head.text.slice(0, head.end)}${connection.ownLines(head.authority)}${x.requestId}\r\n\r\n`;
   }
   const target =
     overrides?.target ??
@@ -72,7 +72,7 @@ export function upstreamHead(x: Exchange, overrides: Overrides | null): string |
   }
   text += head.kept();
   if (edits === null) {
-    text += `${connection.forwardedLines}x-forwarded-host: ${head.authority}\r\nx-request-id: ${x.requestId}\r\n`;
+    text += `${connection.ownLines(head.authority)}${x.requestId}\r\n`;
   } else {
     for (const [name, value] of ownLines(x)) {
       if (!edits.drop.has(name)) text += `${name}: ${value}\r\n`;

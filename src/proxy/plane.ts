@@ -9,6 +9,7 @@ import type { Limits } from "../shared/limits.ts";
 import type { MetricRecorder } from "../shared/metrics.ts";
 import type { AccessLog } from "./access-log.ts";
 import type { AdmitDeps } from "./admit.ts";
+import type { Outbox } from "./outbox.ts";
 import type { Pools } from "./pool.ts";
 import type { RequestIds } from "./request-id.ts";
 import type { TimerWheel } from "./timer-wheel.ts";
@@ -25,6 +26,7 @@ export interface Plane {
   readonly clock: Clock;
   readonly wheel: TimerWheel;
   readonly pools: Pools;
+  readonly outbox: Outbox;
   readonly requestIds: RequestIds;
   readonly wallTime: WallTime;
   readonly timeouts: Timeouts;
@@ -64,6 +66,8 @@ export class WallTime {
   readonly #clock: Clock;
   #offsetMs = 0;
   #second = -1;
+  #stampMs = -1;
+  #stamp = "";
   #secondText = "";
   #date = "";
   #dateSecond = -1;
@@ -80,13 +84,16 @@ export class WallTime {
   /** RFC 3339 with milliseconds of a moment on performance.now()'s scale. */
   timestamp(nowMs: number): string {
     const epochMs = Math.floor(this.#offsetMs + nowMs);
+    if (epochMs === this.#stampMs) return this.#stamp;
     const second = Math.floor(epochMs / 1000);
     if (second !== this.#second) {
       this.#second = second;
       this.#secondText = new Date(second * 1000).toISOString().slice(0, 20);
     }
     const millis = epochMs - second * 1000;
-    return `${this.#secondText}${millis < 10 ? "00" : millis < 100 ? "0" : ""}${millis}Z`;
+    this.#stampMs = epochMs;
+    this.#stamp = `${this.#secondText}${millis < 10 ? "00" : millis < 100 ? "0" : ""}${millis}Z`;
+    return this.#stamp;
   }
 
   /** A Date header line (RFC 9110 §6.6.1). */

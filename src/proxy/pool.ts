@@ -7,6 +7,7 @@ import { connect, type NetConnectOpts, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { Random } from "../base/random.ts";
 import type { EndpointAddress, PoolPart } from "../compile/program.ts";
+import { jsonText } from "./access-log.ts";
 import type { LinkedPool } from "./snapshot.ts";
 import { type TimerWheel } from "./timer-wheel.ts";
 import { Upstream, type UpstreamEvents } from "./upstream.ts";
@@ -24,8 +25,8 @@ const READ_BUFFER_BYTES = 64 * 1024;
 export class Endpoint {
   readonly address: EndpointAddress;
   readonly tls: PoolPart["tls"];
-  /** For the log: "127.0.0.1:9001". */
-  readonly label: string;
+  /** For the log, as JSON: "127.0.0.1:9001". */
+  readonly text: string;
   inFlight = 0;
   connections = 0;
   readonly #idle: Upstream[] = [];
@@ -34,7 +35,9 @@ export class Endpoint {
   constructor(address: EndpointAddress, tls: PoolPart["tls"], shared: Shared) {
     this.address = address;
     this.tls = tls;
-    this.label = "unixPath" in address ? address.unixPath : `${address.host}:${address.port}`;
+    this.text = jsonText(
+      "unixPath" in address ? address.unixPath : `${address.host}:${address.port}`,
+    );
     this.#shared = shared;
   }
 
@@ -43,7 +46,7 @@ export class Endpoint {
     return this.#idle.pop();
   }
 
-  /** Begins a new connection; `connected` or `failed` follows. */
+  /** Begins a new connection; `ready` or `failed` follows. */
   open(part: PoolPart): Upstream {
     const upstream = new Upstream(this, this.#shared.events, this.#shared.wheel);
     upstream.idleTimeoutMs = part.idleTimeoutMs;
@@ -98,12 +101,12 @@ export class Endpoint {
 
   #connected(upstream: Upstream): void {
     if (upstream.exchange === null) upstream.destroy();
-    else upstream.events.connected(upstream, upstream.exchange);
+    else upstream.events.ready(upstream, upstream.exchange);
   }
 
   /** Takes a connection back, ready for another request. */
-  release(upstream: Upstream): void {
-    upstream.idleSinceMs = performance.now();
+  release(upstream: Upstream, nowMs: number): void {
+    upstream.idleSinceMs = nowMs;
     this.#idle.push(upstream);
   }
 

@@ -4,11 +4,16 @@
  */
 import type { Random } from "../base/random.ts";
 
+const LAST_DIGITS: readonly string[] = Array.from({ length: 256 }, (_, low) =>
+  low.toString(16).padStart(2, "0"),
+);
 const SANE = /^[A-Za-z0-9._~+/=:@-]{1,128}$/;
 
 export class RequestIds {
   readonly #prefix: string;
-  #count = 0;
+  /** The last two digits of an id come from a table, the others change once in 256 ids. */
+  #count = -1;
+  #beginning = "";
 
   constructor(random: Random) {
     let prefix = "";
@@ -20,6 +25,11 @@ export class RequestIds {
   take(presented: string | undefined): string {
     if (presented !== undefined && SANE.test(presented)) return presented;
     this.#count++;
-    return this.#prefix + this.#count.toString(16).padStart(12, "0");
+    const low = this.#count % 256;
+    if (low === 0) {
+      const high = Math.floor(this.#count / 256);
+      this.#beginning = this.#prefix + high.toString(16).padStart(10, "0");
+    }
+    return this.#beginning + (LAST_DIGITS[low] as string);
   }
 }

@@ -26,6 +26,7 @@ import type { AccessLog } from "./access-log.ts";
 import { ATTEMPT_EVENTS } from "./attempt.ts";
 import { Connection } from "./connection.ts";
 import { DEFAULT_TIMEOUTS, WallTime, type Plane, type Timeouts } from "./plane.ts";
+import { Outbox } from "./outbox.ts";
 import { Pools } from "./pool.ts";
 import { RequestIds } from "./request-id.ts";
 import type { Cell, LinkedSocket, Snapshot } from "./snapshot.ts";
@@ -67,6 +68,7 @@ export class DataPlane {
 
   constructor(options: DataPlaneOptions) {
     const { metrics, gates, limits, accessLog, random, clock } = options;
+    const onBug = options.onBug ?? warn;
     const wheel = new TimerWheel((nowMs) => this.#tick(nowMs));
     this.#reusePort = options.reusePort ?? false;
     this.#workerRow = metrics.row(WORKER_KEY.route, WORKER_KEY.armId);
@@ -81,11 +83,12 @@ export class DataPlane {
       clock,
       wheel,
       pools: new Pools(ATTEMPT_EVENTS, wheel),
+      outbox: new Outbox(onBug),
       // Ids need to differ between workers even where the splits are drawn from a seed.
       requestIds: new RequestIds(systemRandom),
       wallTime: new WallTime(clock),
       timeouts: { ...DEFAULT_TIMEOUTS, ...options.timeouts },
-      onBug: options.onBug ?? warn,
+      onBug,
       draining: false,
     };
     wheel.start();
@@ -219,7 +222,7 @@ function withSharedBuffer(accepted: Socket, shared: Buffer): Wrapped {
     target = connection;
   };
   if (handle === undefined || handle === null || !("useUserBuffer" in handle)) {
-    accepted.on("data", (bytes: Buffer) => target?.read(bytes));
+    accepted.on("data", (bytes: Buffer) => target?.read(bytes, bytes.length));
     accepted.resume();
     return { socket: accepted, connect };
   }
@@ -228,7 +231,7 @@ function withSharedBuffer(accepted: Socket, shared: Buffer): Wrapped {
   const onread = {
     buffer: shared,
     callback(length: number, buffer: Uint8Array): boolean {
-      target?.read((buffer as Buffer).subarray(0, length));
+      target?.read(buffer as Buffer, length);
       return true;
     },
   };

@@ -11,18 +11,20 @@ import { parseResponseHead, type ResponseHead } from "../http1/response-head.ts"
 import type { ErrorCode } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Endpoint } from "./pool.ts";
+import type { Sender } from "./outbox.ts";
 import type { Timed, TimerWheel } from "./timer-wheel.ts";
 
 /** What an attempt hears from its connection. Each call names the exchange that owned it. */
 export interface UpstreamEvents {
-  connected(upstream: Upstream, exchange: Exchange): void;
+  /** The connection can take the request now. */
+  ready(upstream: Upstream, exchange: Exchange): void;
   /** `whole` is the entire body where it came with the head; no `body` follows then. */
   head(upstream: Upstream, head: ResponseHead, whole: string | null): void;
   body(exchange: Exchange, buffer: Buffer, range: { start: number; end: number }): void;
   /** What one read brought has been handed over. */
   readDone(upstream: Upstream, exchange: Exchange): void;
   /** The response is complete; the connection is already back in its pool, or closed. */
-  ended(exchange: Exchange): void;
+  ended(exchange: Exchange, nowMs: number): void;
   /** The attempt is over without a complete response; the connection is gone. */
   failed(upstream: Upstream, exchange: Exchange, code: ErrorCode): void;
   drained(exchange: Exchange): void;
@@ -31,12 +33,14 @@ export interface UpstreamEvents {
 }
 
 export const CONNECTING = 0;
-export const IDLE = 1;
-export const HEAD = 2;
-export const LENGTH = 3;
-export const CHUNKED = 4;
-export const UNTIL_CLOSE = 5;
-export const DEAD = 6;
+const IDLE = 1;
+/** Taken for a request that is written at the end of this turn of the event loop. */
+const CLAIMED = 2;
+const HEAD = 3;
+const LENGTH = 4;
+const CHUNKED = 5;
+const UNTIL_CLOSE = 6;
+const DEAD = 7;
 
 /** Responses up to this size are handled as text, head and body together. */
 const WHOLE_BYTES_MAX = 16 * 1024;
@@ -46,7 +50,7 @@ const DISCARD_MS = 1000;
 /** Interim responses before the final one (RFC 9110 §15.2). */
 const INTERIM_MAX = 10;
 
-export class Upstream implements Timed, BodySink {
+export class Upstream implements Timed, BodySink, Sender {
   deadlineMs = Infinity;
   wheelTick = -1;
   wheelNext: Timed | null = null;
@@ -65,6 +69,8 @@ export class Upstream implements Timed, BodySink {
   answered = false;
   /** Whether the present request has been handed to the socket in full. */
   requestSent = false;
+  /** When the head of the last final response was read. */
+  headMs = 0;
   idleSinceMs = 0;
   idleTimeoutMs = 0;
   paused = false;
@@ -80,6 +86,25 @@ export class Upstream implements Timed, BodySink {
     this.endpoint = endpoint;
     this.events = events;
     this.wheel = wheel;
+  }
+
+  /** Takes the idle connection for its exchange; nothing is sent yet. */
+  claim(): void {
+    this.state = CLAIMED;
+    this.answered = false;
+    this.requestSent = false;
+  }
+
+  /** As a Sender: the turn ends, and the request goes out unless the claim has been given up. */
+  send(): void {
+    const { exchange } = this;
+    if (this.state === CLAIMED && exchange !== null) {
+      try {
+        this.events.ready(this, exchange);
+      } catch (error) {
+        this.#bug(exchange, error);
+      }
+    }
   }
 
   /** Makes the connection ready for the response to a request of `method`, which is then written. */
@@ -99,17 +124,22 @@ export class Upstream implements Timed, BodySink {
     try {
       this.#take(shared, length);
     } catch (error) {
-      this.destroy();
       if (exchange === null) throw error;
-      exchange.plane.onBug(error);
-      exchange.connection.fail();
+      this.#bug(exchange, error);
     }
+  }
+
+  /** A bug in what one exchange runs through costs that exchange and this connection. */
+  #bug(exchange: Exchange, error: unknown): void {
+    this.destroy();
+    exchange.plane.onBug(error);
+    exchange.connection.fail();
   }
 
   #take(shared: Buffer, length: number): void {
     if (this.state < HEAD || this.state === DEAD) {
       // Nobody asked: whatever this is, the next request must not get it for its answer.
-      this.destroy();
+      this.fail("upstream_reset");
       return;
     }
     let buffer = shared;
@@ -159,6 +189,7 @@ export class Upstream implements Timed, BodySink {
       return at + headEnd;
     }
     this.#keepAlive = head.keepAlive;
+    this.headMs = performance.now();
     return this.#beginBody(head, { buffer, text }, { at: at + headEnd, headEnd, end });
   }
 
@@ -172,7 +203,7 @@ export class Upstream implements Timed, BodySink {
         this.#left = 0;
         this.state = LENGTH;
         this.#tellHead(head, "");
-        if (this.#reading()) this.#complete(end > at);
+        if (this.#reading()) this.#complete(end > at, this.headMs);
         return at;
       case "length": {
         this.#left = head.contentLength;
@@ -182,7 +213,7 @@ export class Upstream implements Timed, BodySink {
           this.#left = 0;
           this.#tellHead(head, text.slice(headEnd, wholeEnd));
           const next = at + wholeEnd - headEnd;
-          if (this.#reading()) this.#complete(end > next);
+          if (this.#reading()) this.#complete(end > next, this.headMs);
           return next;
         }
         break;
@@ -254,18 +285,18 @@ export class Upstream implements Timed, BodySink {
     if (this.state === IDLE) this.destroy();
   }
 
-  #complete(excess: boolean): void {
+  #complete(excess: boolean, nowMs = performance.now()): void {
     const exchange = this.#detach();
     const reusable = this.#keepAlive && !excess && (this.requestSent || exchange === null);
     this.#decoder = null;
     if (reusable) {
       this.state = IDLE;
       this.reused = true;
-      this.endpoint.release(this);
+      this.endpoint.release(this, nowMs);
     } else {
       this.destroy();
     }
-    if (exchange !== null) this.events.ended(exchange);
+    if (exchange !== null) this.events.ended(exchange, nowMs);
   }
 
   /** Reads the rest of a response that nobody wants if that is little, else closes the connection. */
@@ -296,7 +327,7 @@ export class Upstream implements Timed, BodySink {
     if (this.state === UNTIL_CLOSE && clean) this.#complete(true);
     else if (this.state === CONNECTING) this.fail("upstream_connect_failed");
     else if (this.state === IDLE) this.destroy();
-    else this.fail(this.state === HEAD ? "upstream_reset" : "response_truncated");
+    else this.fail(this.state <= HEAD ? "upstream_reset" : "response_truncated");
   }
 
   fail(code: ErrorCode): void {
