@@ -28,13 +28,14 @@ import { Gates } from "../shared/gates.ts";
 import { MetricReader } from "../shared/metrics.ts";
 import { storePath } from "../store/lock.ts";
 import { openSqliteStore } from "../store/sqlite.ts";
+import type { Store } from "../store/store.ts";
 import type { ControlCommand, ControlThreadData, ThreadReport } from "./messages.ts";
 import { ProgramLoop } from "./program-loop.ts";
 import { VERSION } from "./version.ts";
 
 assert(parentPort !== null, "the control thread has a parent");
 const main: MessagePort = parentPort;
-const { memory, options } = workerData as ControlThreadData;
+const { memory, options, resumes } = workerData as ControlThreadData;
 const log = createLogger("control", options.logLevel);
 const clock = systemClock;
 
@@ -42,7 +43,22 @@ function report(message: ThreadReport): void {
   main.postMessage(message);
 }
 
-const store = openSqliteStore({ path: storePath(options.dataDirectory), clock });
+/** Says why this thread cannot do its work, and ends it. */
+function giveUp(error: unknown): never {
+  log.info({ err: error }, "cannot start");
+  report({ type: "fatal", message: error instanceof Error ? error.message : String(error) });
+  process.exit(1);
+}
+
+function openStore(): Store {
+  try {
+    return openSqliteStore({ path: storePath(options.dataDirectory), clock });
+  } catch (error) {
+    return giveUp(error);
+  }
+}
+
+const store = openStore();
 const reader = new MetricReader(memory.metrics);
 const delivery = createDelivery({ gates: new Gates(memory.gates), rows: reader, clock });
 const programs = new ProgramLoop({ store, delivery, clock, log, workers: memory.workers });
@@ -118,13 +134,13 @@ main.on("message", (command: ControlCommand) => {
   }
 });
 
-/** A port in use or a file that was never good stops the start; later, both only cost themselves. */
+/** A port in use or a file that was never good ends the start; later, both only cost themselves. */
 async function start(): Promise<void> {
   const { issues } = await files.load();
-  if (issues.length > 0 && store.list("Gateway").length === 0) {
+  if (issues.length > 0 && !resumes && store.list("Gateway").length === 0) {
     throw new Error(issues.map((issue: Issue) => formatIssue(issue)).join("\n"));
   }
-  await programs.start();
+  await programs.start({ allSockets: !resumes });
   const adminPort = await listenAdmin(options.adminAddress);
   store.watch(wake);
   delivery.onAcknowledged(wake);
@@ -153,6 +169,5 @@ async function stop(): Promise<void> {
 try {
   await start();
 } catch (error) {
-  log.info({ err: error }, "cannot start");
-  report({ type: "fatal", message: error instanceof Error ? error.message : String(error) });
+  giveUp(error);
 }

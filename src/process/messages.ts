@@ -84,7 +84,10 @@ export type ThreadReport =
   /** A worker can take a control thread; the control thread answers the API and traffic is served. */
   | { readonly type: "ready"; readonly adminPort?: number }
   | { readonly type: "drained" }
-  /** The thread cannot do its work at all and says why: the process exits with this message. */
+  /**
+   * The thread cannot do its work, says why, and ends. At the start the process exits with this
+   * message; later the thread is started again.
+   */
   | { readonly type: "fatal"; readonly message: string };
 
 export interface WorkerThreadData {
@@ -106,6 +109,11 @@ export interface ControlThreadData {
   readonly role: "control";
   readonly memory: SharedMemory;
   readonly options: ControlOptions;
+  /**
+   * Whether traffic is served already, so that this thread follows one that died: what would be
+   * refused at a start is then borne, for the start cannot be called off.
+   */
+  readonly resumes: boolean;
 }
 
 export interface ControlOptions {

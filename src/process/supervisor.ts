@@ -1,13 +1,20 @@
 /**
  * The main thread's work: it allocates shared memory, starts one control thread and the workers,
  * joins each worker with the control thread by a channel, brings back whichever dies, and ends
- * them in order. It serves nothing itself, so that nothing can bring it down.
+ * them in order. It serves nothing itself, so that nothing can bring it down: what cannot start ends
+ * the start, and what fails later is tried again while the others go on.
  */
 import { MessageChannel } from "node:worker_threads";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import { allocateSharedMemory } from "../shared/memory.ts";
-import type { ControlOptions, ThreadReport, WorkerOptions } from "./messages.ts";
+import type {
+  ControlOptions,
+  ControlThreadData,
+  ThreadReport,
+  WorkerOptions,
+  WorkerThreadData,
+} from "./messages.ts";
 import { SupervisedThread } from "./thread.ts";
 
 export interface SupervisorOptions {
@@ -26,43 +33,42 @@ export class StartError extends Error {
 
 /** A worker that has not said it is drained this long after its grace period is ended by force. */
 const DRAIN_SLACK_MS = 2000;
+/** The same for a control thread that was told to close. */
+const CLOSE_MS_MAX = 5000;
 
 export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #clock: Clock = systemClock;
   readonly #workers: SupervisedThread[] = [];
   readonly #control: SupervisedThread;
-  readonly #drained = new Set<number>();
-  /** Resolves with the port of the admin API once traffic is served; rejects with StartError. */
-  readonly ready: Promise<number>;
-  /** Resolves with the reason when a thread reports, after the start, that it cannot go on. */
-  readonly failed: Promise<string>;
+  readonly #drained: PromiseWithResolvers<void>[] = [];
   readonly #ready = Promise.withResolvers<number>();
-  readonly #failed = Promise.withResolvers<string>();
-  readonly #allDrained = Promise.withResolvers<void>();
+  /** Set once traffic is served: where the admin API is, also for the next control thread. */
+  #adminPort: number | undefined;
+  #stopped: Promise<void> | undefined;
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
-    this.ready = this.#ready.promise;
-    this.failed = this.#failed.promise;
     const memory = allocateSharedMemory(options.workers);
-    const shared = { clock: this.#clock, log: options.log };
-    this.#control = new SupervisedThread({
-      ...shared,
-      name: "control",
-      script: "control-thread",
-      data: { role: "control", memory, options: options.control },
-      onStart: () => this.#workers.forEach((_, index) => this.#connect(index)),
+    this.#control = this.#thread("control", "control-thread", {
+      data: (): ControlThreadData => ({ role: "control", memory, ...this.#controlData() }),
+      onRestart: () => {
+        this.#workers.forEach((_, index) => this.#connect(index));
+        if (this.#stopped !== undefined) this.#control.post({ type: "drain" });
+      },
       onReport: (report) => this.#onControlReport(report),
     });
     for (let index = 0; index < options.workers; index++) {
+      this.#drained.push(Promise.withResolvers());
       this.#workers.push(
-        new SupervisedThread({
-          ...shared,
-          name: `worker-${index}`,
-          script: "worker-thread",
-          data: { role: "worker", index, memory, options: options.worker },
-          onStart: () => this.#connect(index),
+        this.#thread(`worker-${index}`, "worker-thread", {
+          data: (): WorkerThreadData => ({
+            role: "worker",
+            index,
+            memory,
+            options: options.worker,
+          }),
+          onRestart: () => this.#connect(index),
           onReport: (report) => this.#onWorkerReport(index, report),
         }),
       );
@@ -70,27 +76,18 @@ export class Supervisor {
     }
   }
 
+  /** Resolves with the port of the admin API once traffic is served; rejects with StartError. */
+  get ready(): Promise<number> {
+    return this.#ready.promise;
+  }
+
   /**
    * Readiness fails, workers finish what is in flight and leave, then the control thread closes the
-   * store. Resolves when every thread has ended.
+   * store. Resolves when every thread has ended; to be called any number of times.
    */
-  async stop(): Promise<void> {
-    this.#control.post({ type: "drain" });
-    const { graceMs, log } = this.#options;
-    const cancel = this.#clock.after(graceMs + DRAIN_SLACK_MS, () => {
-      log.warn({}, "workers did not drain in time; ending them");
-      this.#allDrained.resolve();
-    });
-    for (const worker of this.#workers) {
-      worker.expectEnd();
-      worker.post({ type: "drain", graceMs });
-    }
-    await this.#allDrained.promise;
-    cancel();
-    await Promise.all(this.#workers.map(async (worker) => worker.kill()));
-    this.#control.expectEnd();
-    this.#control.post({ type: "stop" });
-    await this.#control.ended;
+  stop(): Promise<void> {
+    this.#stopped ??= this.#stop();
+    return this.#stopped;
   }
 
   /** Ends the control thread as a crash would; it comes back. For tests of that promise. */
@@ -103,6 +100,65 @@ export class Supervisor {
     await this.#workers[index]?.kill();
   }
 
+  async #stop(): Promise<void> {
+    this.#control.post({ type: "drain" });
+    const { graceMs } = this.#options;
+    const drained = this.#workers.map((worker, index) => {
+      worker.expectEnd();
+      worker.post({ type: "drain", graceMs });
+      // A worker that dies, or was dead, has nothing in flight.
+      return Promise.race([this.#drained[index]?.promise, worker.ended]);
+    });
+    await this.#within(graceMs + DRAIN_SLACK_MS, Promise.all(drained), "workers did not drain");
+    await Promise.all(this.#workers.map((worker) => worker.kill()));
+    const control = this.#control;
+    control.expectEnd();
+    control.post({ type: "stop" });
+    await this.#within(CLOSE_MS_MAX, control.ended, "the control thread did not close");
+    await control.kill();
+  }
+
+  /** Waits for `done`, but not for ever; `problem` says what was too late. */
+  async #within(limitMs: number, done: Promise<unknown>, problem: string): Promise<void> {
+    const limit = Promise.withResolvers<void>();
+    const cancel = this.#clock.after(limitMs, () => {
+      this.#options.log.warn({ limitMs }, `${problem} in time; ending it by force`);
+      limit.resolve();
+    });
+    await Promise.race([done, limit.promise]);
+    cancel();
+  }
+
+  #thread(
+    name: string,
+    script: "control-thread" | "worker-thread",
+    options: Pick<
+      ConstructorParameters<typeof SupervisedThread>[0],
+      "data" | "onRestart" | "onReport"
+    >,
+  ): SupervisedThread {
+    // The file's own ending tells whether this is the checkout or the built package.
+    const ending = import.meta.url.endsWith(".ts") ? ".ts" : ".js";
+    return new SupervisedThread({
+      ...options,
+      name,
+      script: new URL(`./${script}${ending}`, import.meta.url),
+      clock: this.#clock,
+      log: this.#options.log,
+      // What dies before it ever served would do so again; later, the others go on meanwhile.
+      onCrash: (reason) => this.#failStart(`The thread ${name} failed at the start: ${reason}`),
+    });
+  }
+
+  /** A control thread after the first finds its API where it was, and bears what it finds. */
+  #controlData(): Pick<ControlThreadData, "options" | "resumes"> {
+    const { control } = this.#options;
+    const adminPort = this.#adminPort;
+    if (adminPort === undefined) return { options: control, resumes: false };
+    const adminAddress = control.adminAddress.replace(/\d+$/, String(adminPort));
+    return { options: { ...control, adminAddress }, resumes: true };
+  }
+
   #connect(index: number): void {
     const { port1, port2 } = new MessageChannel();
     this.#workers[index]?.post({ type: "control", port: port1 });
@@ -110,19 +166,25 @@ export class Supervisor {
   }
 
   #onControlReport(report: ThreadReport): void {
-    if (report.type === "ready") this.#ready.resolve(report.adminPort ?? 0);
-    if (report.type === "fatal") this.#fail(report.message);
+    if (report.type === "fatal") this.#onFatal("control", report.message);
+    if (report.type !== "ready") return;
+    this.#adminPort ??= report.adminPort ?? 0;
+    this.#ready.resolve(this.#adminPort);
   }
 
   #onWorkerReport(index: number, report: ThreadReport): void {
-    if (report.type === "fatal") this.#fail(report.message);
-    if (report.type !== "drained") return;
-    this.#drained.add(index);
-    if (this.#drained.size === this.#workers.length) this.#allDrained.resolve();
+    if (report.type === "fatal") this.#onFatal(`worker-${index}`, report.message);
+    if (report.type === "drained") this.#drained[index]?.resolve();
   }
 
-  #fail(message: string): void {
+  /** The thread ends itself after such a report, and is started again like any that dies. */
+  #onFatal(name: string, reason: string): void {
+    this.#failStart(reason);
+    if (this.#adminPort !== undefined) this.#options.log.error({ name, reason }, "thread gave up");
+  }
+
+  /** Nothing after the start. */
+  #failStart(message: string): void {
     this.#ready.reject(new StartError(message));
-    this.#failed.resolve(message);
   }
 }

@@ -3,25 +3,22 @@
  * keeps dying is started at growing intervals, so that a crash loop does not eat the host.
  */
 import { Worker } from "node:worker_threads";
-import type { Clock } from "../base/clock.ts";
+import type { Cancel, Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
-import type {
-  ControlCommand,
-  ControlThreadData,
-  ThreadReport,
-  WorkerCommand,
-  WorkerThreadData,
-} from "./messages.ts";
+import type { ControlCommand, ThreadReport, WorkerCommand } from "./messages.ts";
 
 export interface ThreadOptions {
   readonly name: string;
-  readonly script: "control-thread" | "worker-thread";
-  readonly data: ControlThreadData | WorkerThreadData;
+  readonly script: URL;
+  /** Asked for at every start: its `workerData`. */
+  readonly data: () => unknown;
   readonly clock: Clock;
   readonly log: Logger;
-  /** Called for every start, the first and each later one, before any report of that start. */
-  readonly onStart: () => void;
+  /** Called when it has been started again, before any report of that start. */
+  readonly onRestart: () => void;
   readonly onReport: (report: ThreadReport) => void;
+  /** Called when it has ended unasked, with the reason for a person. */
+  readonly onCrash: (reason: string) => void;
 }
 
 /** The first restart is at once; each further one within `STEADY_MS` waits twice as long. */
@@ -39,30 +36,35 @@ const YOUNG_GENERATION_MB = 192;
 export class SupervisedThread {
   readonly #options: ThreadOptions;
   #worker: Worker;
-  #startedMs: number;
+  #startedMs = 0;
   #restartMs = 0;
+  /** Set while the thread is dead and waits to be started again. */
+  #cancelRestart: Cancel | undefined;
   #ending = false;
-  /** Resolves when the thread has ended because it was asked to. */
-  readonly ended: Promise<void>;
-  #resolveEnded: () => void = () => undefined;
+  readonly #ended = Promise.withResolvers<void>();
 
   constructor(options: ThreadOptions) {
     this.#options = options;
-    this.ended = new Promise((resolve) => {
-      this.#resolveEnded = resolve;
-    });
-    this.#startedMs = options.clock.monotonic();
     this.#worker = this.#start();
   }
 
+  /** Resolves when the thread has ended because it was asked to. */
+  get ended(): Promise<void> {
+    return this.#ended.promise;
+  }
+
+  /** Nothing is done where the thread is dead: `onRestart` is when to say it again. */
   post(command: ControlCommand | WorkerCommand): void {
     const transfer = "port" in command ? [command.port] : [];
     this.#worker.postMessage(command, transfer);
   }
 
-  /** From now on the thread may end without being started again. */
+  /** From now on the thread may end without being started again; one that is dead has ended. */
   expectEnd(): void {
     this.#ending = true;
+    if (this.#cancelRestart === undefined) return;
+    this.#cancelRestart();
+    this.#ended.resolve();
   }
 
   /** Ends the thread now, as a crash would. It is started again unless its end is expected. */
@@ -71,38 +73,38 @@ export class SupervisedThread {
   }
 
   #start(): Worker {
-    const { script, data, name, log } = this.#options;
-    // The file's own ending tells whether this is the checkout or the built package.
-    const ending = import.meta.url.endsWith(".ts") ? ".ts" : ".js";
-    const worker = new Worker(new URL(`./${script}${ending}`, import.meta.url), {
+    const { script, data, name, clock, onReport } = this.#options;
+    this.#startedMs = clock.monotonic();
+    const worker = new Worker(script, {
       name,
-      workerData: data,
+      workerData: data(),
       resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
     });
-    worker.on("message", (report: ThreadReport) => this.#options.onReport(report));
-    worker.on("error", (error) => log.error({ thread: name, err: error }, "thread failed"));
-    worker.on("exit", (code) => this.#onExit(code));
+    let failure: Error | undefined;
+    worker.on("message", onReport);
+    worker.on("error", (error: Error) => {
+      failure = error;
+    });
+    worker.on("exit", (code) => this.#onExit(code, failure));
     return worker;
   }
 
-  #onExit(code: number): void {
-    const { clock, log, name } = this.#options;
+  #onExit(code: number, failure: Error | undefined): void {
+    const { clock, log, name, onCrash, onRestart } = this.#options;
     if (this.#ending) {
-      this.#resolveEnded();
+      if (failure !== undefined) log.warn({ name, err: failure }, "thread failed at its end");
+      this.#ended.resolve();
       return;
     }
     const steady = clock.monotonic() - this.#startedMs > STEADY_MS;
     const waitMs = steady ? 0 : this.#restartMs;
     this.#restartMs = Math.min(Math.max(waitMs * 2, RESTART_MS_MIN), RESTART_MS_MAX);
-    log.error({ thread: name, code, waitMs }, "thread ended; starting it again");
-    clock.after(waitMs, () => {
-      if (this.#ending) {
-        this.#resolveEnded();
-        return;
-      }
-      this.#startedMs = clock.monotonic();
+    log.error({ name, code, err: failure, waitMs }, "thread ended; starting it again");
+    this.#cancelRestart = clock.after(waitMs, () => {
+      this.#cancelRestart = undefined;
       this.#worker = this.#start();
-      this.#options.onStart();
+      onRestart();
     });
+    onCrash(failure?.message ?? `exit code ${code}`);
   }
 }

@@ -20,13 +20,13 @@ function report(message: ThreadReport): void {
   main.postMessage(message);
 }
 
-function openLog(): AccessLog | undefined {
+function openLog(): AccessLog {
   try {
     return openAccessLog(options.accessLog, systemClock);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     report({ type: "fatal", message: `Cannot open the access log: ${reason}` });
-    return undefined;
+    return process.exit(1);
   }
 }
 
@@ -61,5 +61,4 @@ function run(accessLog: AccessLog): void {
   report({ type: "ready" });
 }
 
-const accessLog = openLog();
-if (accessLog !== undefined) run(accessLog);
+run(openLog());
