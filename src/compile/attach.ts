@@ -77,18 +77,19 @@ function attachTo(node: GatewayNode, route: Attaching, options: AttachOptions): 
     const known = node.listeners.map(({ spec }) => `${spec.name} (${spec.port})`).join(", ");
     return refuse("NoMatchingParent", `Gateway ${name} has no such listener; it has ${known}`);
   }
-  const served = named.filter((listener) => listener.problem === undefined);
-  if (served.length === 0) {
-    const why = named.map(({ spec, problem }) => `${spec.name}: ${problem?.message}`).join("; ");
-    return refuse("NoMatchingParent", `No listener of Gateway ${name} is served: ${why}`);
-  }
-  const allowed = served.filter((listener) => allows(listener, route, options));
+  // Whether a listener allows a route does not depend on whether it can be served.
+  const allowed = named.filter((listener) => allows(listener, route, options));
   if (allowed.length === 0) {
     const what = `${route.key.kind}s of namespace ${route.key.namespace}`;
     const message = `No listener of Gateway ${name} allows ${what}`;
     return refuse("NotAllowedByListeners", message);
   }
-  const places = allowed
+  const served = allowed.filter((listener) => listener.problem === undefined);
+  if (served.length === 0) {
+    const why = allowed.map(({ spec, problem }) => `${spec.name}: ${problem?.message}`).join("; ");
+    return refuse("NoMatchingParent", `No listener of Gateway ${name} is served: ${why}`);
+  }
+  const places = served
     .map((listener) => ({ listener, hostnames: commonHostnames(listener, route) }))
     .filter((place) => place.hostnames.length > 0);
   if (places.length === 0) {
@@ -107,9 +108,7 @@ function commonHostnames(listener: ListenerNode, route: Attaching): readonly Hos
 }
 
 function allows(listener: ListenerNode, route: Attaching, options: AttachOptions): boolean {
-  const kinds = listener.routeKinds.map((one) => one.kind);
-  // A listener that allows HTTPRoutes allows LLM routes too, which are HTTPRoutes elsewhere.
-  if (!kinds.includes(route.key.kind) && !kinds.includes("HTTPRoute")) return false;
+  if (!allowsKind(listener, route.key.kind)) return false;
   const namespaces = listener.spec.allowedRoutes?.namespaces;
   switch (namespaces?.from ?? "Same") {
     case "All":
@@ -125,6 +124,15 @@ function allows(listener: ListenerNode, route: Attaching, options: AttachOptions
       return false;
   }
   return false;
+}
+
+function allowsKind({ spec, problem, routeKinds }: ListenerNode, kind: string): boolean {
+  const asked = spec.allowedRoutes?.kinds ?? [];
+  // What a protocol carries that is not served is not known here, only what its listener asks for.
+  if (problem !== undefined && asked.length === 0) return true;
+  const kinds = problem === undefined ? routeKinds : asked;
+  // A listener that allows HTTPRoutes allows LLM routes too, which are HTTPRoutes elsewhere.
+  return kinds.some((one) => one.kind === kind || one.kind === "HTTPRoute");
 }
 
 function refused(reason: string, message: string): ConditionDraft {

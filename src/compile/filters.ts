@@ -61,7 +61,12 @@ function readRedirect(
 
 function readPath(path: PathModifier, prefix: string): PathEdit {
   if (path.type === "ReplaceFullPath") {
-    return { type: "ReplaceFullPath", value: path.replaceFullPath ?? "" };
+    return { type: "ReplaceFullPath", value: withSlash(path.replaceFullPath ?? "") };
   }
-  return { type: "ReplacePrefixMatch", prefix, value: path.replacePrefixMatch ?? "" };
+  return { type: "ReplacePrefixMatch", prefix, value: withSlash(path.replacePrefixMatch ?? "") };
+}
+
+/** Gateway API lets the slash be left out; a path in a request or a Location must have it. */
+function withSlash(path: string): string {
+  return path === "" || path.startsWith("/") ? path : `/${path}`;
 }

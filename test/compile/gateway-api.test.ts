@@ -1,0 +1,297 @@
+/**
+ * What Gateway API's conformance tests ask of statuses: reasons of routes and listeners, counts of
+ * attached routes, kinds, generations; and the Services that a route may name.
+ */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { compile } from "../../src/compile/compile.ts";
+import type { ListenerStatusDraft, StatusDraft } from "../../src/compile/compiled.ts";
+import { readFilters } from "../../src/compile/filters.ts";
+import type { PoolPart } from "../../src/compile/program.ts";
+import { mergeStatus } from "../../src/compile/status.ts";
+import type { ConditionDraft, ResourceDraft } from "../../src/resource/resource.ts";
+import { ResourceSet } from "./resource-set.ts";
+
+const NOW = "2026-01-01T00:00:00Z";
+const SERVICE = `
+apiVersion: v1
+kind: Service
+metadata: {name: web}
+spec: {ports: [{port: 80}]}
+`;
+
+function gateway(name: string, listeners: string): string {
+  return (
+    `\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: ${name}}\n` +
+    `spec: {gatewayClassName: sluice, listeners: [${listeners}]}\n`
+  );
+}
+
+function route(name: string, parents: string, more = "", namespace = "default"): string {
+  return (
+    "\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\n" +
+    `metadata: {name: ${name}, namespace: ${namespace}}\n` +
+    `spec: {parentRefs: [${parents}], rules: [{backendRefs: [{name: web, port: 80}]}]${more}}\n`
+  );
+}
+
+function draftOf(set: ResourceSet, kind: string, name: string): StatusDraft {
+  const found = compile(set).statuses.find(({ key }) => key.kind === kind && key.name === name);
+  assert.ok(found, `${kind} ${name} has no status`);
+  return found;
+}
+
+/** "Accepted=False NotAllowedByListeners" of each parent, in the order of the references. */
+function acceptedOf(set: ResourceSet, name: string): readonly string[] {
+  return (draftOf(set, "HTTPRoute", name).parents ?? []).map((parent) =>
+    textOf(parent.conditions, "Accepted"),
+  );
+}
+
+function textOf(conditions: readonly ConditionDraft[], type: string): string {
+  const found = conditions.find((condition) => condition.type === type);
+  return `${type}=${found?.status} ${found?.reason}`;
+}
+
+function listenersOf(set: ResourceSet, name: string): readonly ListenerStatusDraft[] {
+  return draftOf(set, "Gateway", name).listeners ?? [];
+}
+
+const ATTACHMENTS: readonly [name: string, listeners: string, parent: string, reason: string][] = [
+  ["a listener that takes it", "{name: a, protocol: HTTP, port: 80}", "", "True Accepted"],
+  [
+    "a listener for another kind, of a protocol that is not served",
+    "{name: a, protocol: TLS, port: 443, tls: {mode: Passthrough}, " +
+      "allowedRoutes: {kinds: [{kind: TLSRoute}]}}",
+    "",
+    "False NotAllowedByListeners",
+  ],
+  [
+    "a listener for a kind that there is not",
+    "{name: a, protocol: HTTP, port: 80, allowedRoutes: {kinds: [{kind: InvalidRoute}]}}",
+    "",
+    "False NotAllowedByListeners",
+  ],
+  [
+    "a listener for no namespace",
+    "{name: a, protocol: HTTP, port: 80, allowedRoutes: {namespaces: {from: None}}}",
+    "",
+    "False NotAllowedByListeners",
+  ],
+  [
+    "a listener that would take it, but is not served",
+    "{name: a, protocol: HTTPS, port: 443, tls: {certificateRefs: [{name: c}]}}, " +
+      "{name: b, protocol: HTTP, port: 80, allowedRoutes: {namespaces: {from: None}}}",
+    "",
+    "False NoMatchingParent",
+  ],
+  [
+    "no listener of the name",
+    "{name: a, protocol: HTTP, port: 80}",
+    ", sectionName: b",
+    "False NoMatchingParent",
+  ],
+  [
+    "no listener on the port",
+    "{name: a, protocol: HTTP, port: 80}",
+    ", port: 81",
+    "False NoMatchingParent",
+  ],
+  [
+    "a listener of the name on another port",
+    "{name: a, protocol: HTTP, port: 80}, {name: b, protocol: HTTP, port: 81}",
+    ", sectionName: a, port: 81",
+    "False NoMatchingParent",
+  ],
+  [
+    "no common hostname",
+    "{name: a, protocol: HTTP, port: 80, hostname: b.example}",
+    "",
+    "False NoMatchingListenerHostname",
+  ],
+];
+
+for (const [name, listeners, parent, reason] of ATTACHMENTS) {
+  test(`a route meets ${name}`, () => {
+    const hostnames = ", hostnames: [a.example]";
+    const set = ResourceSet.parse(
+      [SERVICE, gateway("edge", listeners), route("r", `{name: edge${parent}}`, hostnames)].join(
+        "---",
+      ),
+    );
+    assert.deepEqual(acceptedOf(set, "r"), [`Accepted=${reason}`]);
+    const attached = listenersOf(set, "edge").map((listener) => listener.attachedRoutes);
+    const isAccepted = reason.startsWith("True");
+    assert.equal(Math.max(...attached), isAccepted ? 1 : 0);
+    const [parentStatus] = draftOf(set, "HTTPRoute", "r").parents ?? [];
+    const resolved = textOf(parentStatus?.conditions ?? [], "ResolvedRefs");
+    assert.equal(resolved, "ResolvedRefs=True ResolvedRefs");
+  });
+}
+
+test("a route of another namespace is not allowed where none but one's own are", () => {
+  const listeners =
+    "{name: a, protocol: HTTP, port: 80}, " +
+    "{name: b, protocol: HTTP, port: 81, allowedRoutes: {namespaces: {from: Selector, selector: " +
+    "{matchLabels: {kubernetes.io/metadata.name: shop}}}}}";
+  const set = ResourceSet.parse(
+    [
+      gateway("edge", listeners),
+      route("r", "{name: edge, namespace: default, sectionName: a}", "", "shop"),
+      route("s", "{name: edge, namespace: default}", "", "shop"),
+      route("t", "{name: edge}"),
+    ].join("---"),
+  );
+  assert.deepEqual(acceptedOf(set, "r"), ["Accepted=False NotAllowedByListeners"]);
+  assert.deepEqual(acceptedOf(set, "s"), ["Accepted=True Accepted"]);
+  const counts = listenersOf(set, "edge").map((listener) => listener.attachedRoutes);
+  assert.deepEqual(counts, [1, 1]);
+});
+
+test("kinds and protocols that are not served are said on the listener", () => {
+  const set = ResourceSet.parse(
+    [
+      gateway(
+        "kinds",
+        "{name: a, protocol: HTTP, port: 80, allowedRoutes: {kinds: [{kind: InvalidRoute}]}}, " +
+          "{name: b, protocol: HTTP, port: 81, allowedRoutes: {kinds: [{kind: InvalidRoute}, " +
+          "{kind: HTTPRoute}]}}",
+      ),
+      gateway("protocol", "{name: a, protocol: INVALID, port: 1111}"),
+      gateway("both", "{name: a, protocol: HTTP, port: 82}, {name: b, protocol: INVALID, port: 1}"),
+    ].join("---"),
+  );
+  const [none, one] = listenersOf(set, "kinds");
+  assert.deepEqual(none?.supportedKinds, []);
+  assert.deepEqual(one?.supportedKinds, [
+    { group: "gateway.networking.k8s.io", kind: "HTTPRoute" },
+  ]);
+  for (const listener of [none, one]) {
+    const text = textOf(listener?.conditions ?? [], "ResolvedRefs");
+    assert.equal(text, "ResolvedRefs=False InvalidRouteKinds");
+  }
+  const [invalid] = listenersOf(set, "protocol");
+  assert.deepEqual(invalid?.supportedKinds, []);
+  assert.equal(textOf(invalid.conditions, "Accepted"), "Accepted=False UnsupportedProtocol");
+  const summed = ["protocol", "both"].map((name) =>
+    textOf(draftOf(set, "Gateway", name).conditions ?? [], "Accepted"),
+  );
+  assert.deepEqual(summed, ["Accepted=False ListenersNotValid", "Accepted=True ListenersNotValid"]);
+});
+
+test("listeners that come and go take their routes with them", () => {
+  const one = "{name: http, protocol: HTTP, port: 80}";
+  const two = `${one}, {name: data, protocol: HTTP, port: 80, hostname: data.example}`;
+  const set = ResourceSet.parse(
+    [SERVICE, gateway("edge", one), route("r", "{name: edge}")].join("---"),
+  );
+  const counts = (): readonly (readonly [string, number])[] =>
+    listenersOf(set, "edge").map((listener) => [listener.name, listener.attachedRoutes]);
+  assert.deepEqual(counts(), [["http", 1]]);
+  const replace = (listeners: string): void => {
+    const draft = ResourceSet.parse(gateway("edge", listeners)).get("Gateway", "default", "edge");
+    const { generation: _generation, ...metadata } = (draft as ResourceDraft).metadata;
+    set.apply({ ...(draft as ResourceDraft), metadata });
+  };
+  replace(two);
+  assert.deepEqual(counts(), [
+    ["http", 1],
+    ["data", 1],
+  ]);
+  assert.equal(draftOf(set, "Gateway", "edge").generation, 2);
+  replace(one);
+  assert.deepEqual(counts(), [["http", 1]]);
+});
+
+test("conditions of others stay on a Gateway and on its listeners", () => {
+  const set = ResourceSet.parse(gateway("edge", "{name: http, protocol: HTTP, port: 80}"));
+  const foreign = { type: "example.com/Own", status: "True", lastTransitionTime: NOW };
+  const resource = set.get("Gateway", "default", "edge");
+  assert.ok(resource);
+  const status = { conditions: [foreign], listeners: [{ name: "http", conditions: [foreign] }] };
+  const merged = mergeStatus({ ...resource, status }, draftOf(set, "Gateway", "edge"), NOW) as {
+    conditions: { type: string }[];
+    listeners: { conditions: { type: string }[] }[];
+  };
+  for (const conditions of [merged.conditions, merged.listeners[0]?.conditions ?? []]) {
+    assert.deepEqual(
+      conditions.find(({ type }) => type === foreign.type),
+      foreign,
+    );
+  }
+});
+
+/** EndpointSlices of a Service, and where its port 8080 leads. */
+const SLICES: readonly [name: string, service: string, slice: string, endpoints: string[]][] = [
+  [
+    "a port by name",
+    "ports: [{name: first, port: 8080, targetPort: 3000}]",
+    "ports: [{name: first, port: 3000, protocol: TCP}], endpoints: [{addresses: [10.0.0.1]}]",
+    ["10.0.0.1:3000"],
+  ],
+  [
+    "a headless Service",
+    "clusterIP: None, ports: [{name: first, port: 8080, targetPort: 3000}]",
+    "ports: [{name: first, port: 3000}], endpoints: [{addresses: [10.0.0.1]}, " +
+      "{addresses: [10.0.0.2], conditions: {ready: true, serving: true, terminating: false}}]",
+    ["10.0.0.1:3000", "10.0.0.2:3000"],
+  ],
+  [
+    "a headless Service with a selector",
+    "clusterIP: None, selector: {app: a}, ports: [{port: 8080, targetPort: 3000}]",
+    "ports: [{name: '', port: 3000}], endpoints: [{addresses: [10.0.0.1]}]",
+    ["10.0.0.1:3000"],
+  ],
+  [
+    "an endpoint that is not ready",
+    "ports: [{port: 8080}]",
+    "ports: [{port: 3000}], endpoints: [{addresses: [10.0.0.1], conditions: {ready: false}}]",
+    [],
+  ],
+  [
+    "an endpoint of unknown state",
+    "ports: [{port: 8080}]",
+    "ports: [{port: 3000}], endpoints: [{addresses: [10.0.0.1], conditions: {ready: null}}]",
+    ["10.0.0.1:3000"],
+  ],
+  ["no endpoint", "ports: [{port: 8080}]", "ports: [{port: 3000}], endpoints: []", []],
+  ["endpoints left out", "ports: [{port: 8080}]", "ports: [{port: 3000}]", []],
+];
+
+for (const [name, service, slice, wanted] of SLICES) {
+  test(`a Service leads to its EndpointSlices: ${name}`, () => {
+    const set = ResourceSet.parse(
+      [
+        `apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {${service}}\n`,
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: web-1, " +
+          `labels: {kubernetes.io/service-name: web}}\naddressType: IPv4\n` +
+          slice.replace(/, endpoints:/, "\nendpoints:") +
+          "\n",
+        gateway("edge", "{name: a, protocol: HTTP, port: 80}"),
+        route("r", "{name: edge}").replace("port: 80}", "port: 8080}"),
+      ].join("---\n"),
+    );
+    const { parts } = compile(set);
+    const pools = [...parts.values()].filter((part): part is PoolPart => part.type === "pool");
+    const found = pools.flatMap((pool) =>
+      pool.endpoints.map((one) => ("host" in one ? `${one.host}:${one.port}` : one.unixPath)),
+    );
+    assert.deepEqual(found, wanted);
+  });
+}
+
+test("a replacement without a leading slash is a path all the same", () => {
+  const full = { type: "ReplaceFullPath", replaceFullPath: "foo" } as const;
+  const prefix = { type: "ReplacePrefixMatch", replacePrefixMatch: "foo" } as const;
+  const empty = { type: "ReplacePrefixMatch", replacePrefixMatch: "" } as const;
+  const read = readFilters([{ type: "URLRewrite", urlRewrite: { path: full } }], "/a");
+  assert.deepEqual(read.rewrite?.path, { type: "ReplaceFullPath", value: "/foo" });
+  const redirect = { statusCode: 302, path: prefix } as const;
+  const { redirect: found } = readFilters(
+    [{ type: "RequestRedirect", requestRedirect: redirect }],
+    "/a",
+  );
+  assert.deepEqual(found?.path, { type: "ReplacePrefixMatch", prefix: "/a", value: "/foo" });
+  const kept = readFilters([{ type: "URLRewrite", urlRewrite: { path: empty } }], "/a");
+  assert.deepEqual(kept.rewrite?.path, { type: "ReplacePrefixMatch", prefix: "/a", value: "" });
+});
