@@ -17,6 +17,9 @@ export interface Answer<T> {
   readonly warnings: readonly string[];
 }
 
+/** A server that says nothing for this long is not there. */
+const ANSWER_MS_MAX = 10_000;
+
 export interface SendOptions {
   readonly method?: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   readonly body?: unknown;
@@ -37,11 +40,17 @@ export function findKind(word: string): KindDefinition {
   throw new CommandError(`Unknown kind "${word}". Known: ${known.join(", ")}`, EXIT.usage);
 }
 
-/** The API path of a kind's collection, or of one object of it; `namespace` "" means all. */
+/**
+ * The API path of a kind's collection, or of one object of it; `namespace` "" means all. Throws
+ * CommandError for an empty name: its path would be that of the collection.
+ */
 export function pathOf(kind: KindDefinition, namespace: string, name?: string): string {
+  if (name === "") throw new CommandError(`The name of a ${kind.singular} is empty`, EXIT.usage);
   const root = kind.group === "" ? `/api/${kind.version}` : `/apis/${kind.group}/${kind.version}`;
-  const scope = kind.namespaced && namespace !== "" ? `/namespaces/${namespace}` : "";
-  return `${root}${scope}/${kind.plural}${name === undefined ? "" : `/${name}`}`;
+  const within = kind.namespaced && namespace !== "";
+  const scope = within ? `/namespaces/${encodeURIComponent(namespace)}` : "";
+  const item = name === undefined ? "" : `/${encodeURIComponent(name)}`;
+  return `${root}${scope}/${kind.plural}${item}`;
 }
 
 export class Client {
@@ -65,7 +74,7 @@ export class Client {
     });
     return {
       status: response.statusCode,
-      body: (await response.body.json()) as Answer<T>["body"],
+      body: await this.#read<Answer<T>["body"]>(response),
       warnings: warningsOf(response.headers["warning"]),
     };
   }
@@ -86,40 +95,42 @@ export class Client {
     return (await this.must<{ items: readonly Resource[] }>(path)).body.items;
   }
 
-  /** Calls `onEvent` for each event of a watch until the server ends it or `signal` aborts. */
-  async watch(path: string, onEvent: () => void, signal: AbortSignal): Promise<void> {
-    const response = await this.#request(path, { method: "GET", signal });
-    let text = "";
-    try {
-      for await (const chunk of response.body) {
-        text += String(chunk);
-        const lines = text.split("\n");
-        text = lines.pop() ?? "";
-        for (const line of lines) {
-          if (line !== "") onEvent();
-        }
-      }
-    } catch (error) {
-      if (!signal.aborted) throw error;
-    }
-  }
-
   async #request(
     path: string,
     options: Parameters<typeof request>[1],
   ): Promise<Awaited<ReturnType<typeof request>>> {
+    const timeouts = { headersTimeout: ANSWER_MS_MAX, bodyTimeout: ANSWER_MS_MAX };
     try {
-      return await request(`${this.#server}${path}`, options);
+      return await request(`${this.#server}${path}`, { ...options, ...timeouts });
     } catch (error) {
-      if (options?.signal instanceof AbortSignal && options.signal.aborted) throw error;
-      const reason = error instanceof Error ? error.message : String(error);
-      throw new CommandError(
-        `Cannot reach Sluice at ${this.#server}: ${reason}. Is "sluice up" running? ` +
-          "Another address: --server http://HOST:PORT",
-        EXIT.unreachable,
-      );
+      throw this.#unreachable(reasonOf(error));
     }
   }
+
+  async #read<T>({ statusCode, body }: Awaited<ReturnType<typeof request>>): Promise<T> {
+    const text = await body.text().catch((error: unknown) => {
+      throw this.#unreachable(reasonOf(error));
+    });
+    try {
+      return JSON.parse(text) as T;
+    } catch {
+      throw this.#unreachable(`it answered ${statusCode}, and not as Sluice does`);
+    }
+  }
+
+  #unreachable(reason: string): CommandError {
+    return new CommandError(
+      `Cannot reach Sluice at ${this.#server}: ${reason}. Is "sluice up" running? ` +
+        "Another address: --server http://HOST:PORT",
+      EXIT.unreachable,
+    );
+  }
+}
+
+/** An error for several addresses of a host has no message of its own, only a code. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.message === "" && "code" in error ? String(error.code) : error.message;
 }
 
 /** The message of a Kubernetes `Status`. */

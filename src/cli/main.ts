@@ -6,13 +6,15 @@ import { addRolloutCommands } from "./command/rollout.ts";
 import { addServeCommands } from "./command/serve.ts";
 import { addToolCommands } from "./command/tools.ts";
 import { CommandError, EXIT } from "./exit.ts";
-import { printError } from "./output.ts";
+import { VERSION } from "../process/version.ts";
+import { endWithReader, printError } from "./output.ts";
 
 const program = new Command("sluice")
   .description(
     "A progressive-delivery gateway: carries API and LLM traffic, moves it from one version to " +
       "the next, watches every request, and promotes or rolls back on what it sees.",
   )
+  .version(VERSION)
   .showHelpAfterError('(see "sluice --help")')
   .exitOverride()
   .addHelpText(
@@ -20,10 +22,10 @@ const program = new Command("sluice")
     `
 Examples:
   sluice proxy --to http://127.0.0.1:3000      a gateway on :8080, without any file
-  sluice up -f config/                         serve what the files in config/ say
-  sluice check -f config/                      say what is wrong with them, change nothing
+  sluice up -f config/quickstart.yaml          serve what a file or folder says; it is watched
+  sluice check -f config/quickstart.yaml       say what is wrong with it, change nothing
   sluice rollout status checkout --watch       see a canary go up, or down
-  sluice kubeconfig > sluice.kubeconfig        then: kubectl --kubeconfig sluice.kubeconfig get all
+  sluice kubeconfig > sluice.kubeconfig        then: kubectl --kubeconfig sluice.kubeconfig get rollouts
 
 Exit codes:
   0  done
@@ -37,6 +39,7 @@ addResourceCommands(program);
 addRolloutCommands(program);
 addToolCommands(program);
 
+endWithReader();
 try {
   await program.parseAsync();
 } catch (error) {

@@ -21,24 +21,45 @@ export function parseDurationOption(text: string): number {
   return value;
 }
 
-export function collect(value: string, before: readonly string[]): string[] {
+export function collect(value: string, before: readonly string[] = []): string[] {
   return [...before, value];
 }
 
 export interface ServerFlags {
   readonly server: string;
+}
+
+export interface NamespaceFlags extends ServerFlags {
   readonly namespace: string;
 }
 
 /** For commands that speak to a running Sluice. */
 export function withServer(command: Command): Command {
-  return command
-    .option("--server <url>", "the admin API", process.env["SLUICE_SERVER"] ?? DEFAULT_SERVER)
-    .option("-n, --namespace <name>", "namespace of the resources", "default");
+  return command.option(
+    "--server <url>",
+    "the admin API",
+    parseServer,
+    process.env["SLUICE_SERVER"] ?? DEFAULT_SERVER,
+  );
+}
+
+/** For commands that name resources. */
+export function withNamespace(command: Command): Command {
+  return withServer(command).option("-n, --namespace <name>", "of the resources", "default");
+}
+
+function parseServer(text: string): string {
+  if (URL.canParse(text) && new URL(text).protocol === "http:") return text;
+  throw new InvalidArgumentError("must be a URL such as http://127.0.0.1:9900");
+}
+
+function parseAdmin(text: string): string {
+  const port = Number(/^.+:(\d{1,5})$/.exec(text)?.[1] ?? Number.NaN);
+  if (port <= 65_535) return text;
+  throw new InvalidArgumentError("must be HOST:PORT, such as 127.0.0.1:9900");
 }
 
 export interface ServeFlags {
-  readonly data: string;
   readonly admin: string;
   readonly workers: number;
   readonly accessLog: string;
@@ -49,8 +70,7 @@ export interface ServeFlags {
 /** For commands that serve; `accessLog` is where the log goes by default. */
 export function withServe(command: Command, accessLog: "-" | "off"): Command {
   return command
-    .option("--data <dir>", "where state is kept", ".sluice")
-    .option("--admin <host:port>", "address of the admin API", "127.0.0.1:9900")
+    .option("--admin <host:port>", "address of the admin API", parseAdmin, "127.0.0.1:9900")
     .option(
       "--workers <n>",
       "threads that carry traffic",
@@ -58,11 +78,10 @@ export function withServe(command: Command, accessLog: "-" | "off"): Command {
       defaultWorkers(),
     )
     .option("--access-log <path>", 'a file, "-" for standard output, or "off"', accessLog)
-    .option(
-      "--grace <duration>",
-      "how long requests in flight may take to finish at the end",
-      parseDurationOption,
-      30_000,
+    .addOption(
+      new Option("--grace <duration>", "how long requests in flight may take at the end")
+        .argParser(parseDurationOption)
+        .default(30_000, "30s"),
     )
     .addOption(
       new Option("--log-level <level>", "of the log on standard error")
@@ -71,10 +90,12 @@ export function withServe(command: Command, accessLog: "-" | "off"): Command {
     );
 }
 
-export function toServeOptions(files: readonly string[], flags: ServeFlags): ServeOptions {
+export function toServeOptions(
+  flags: ServeFlags,
+  what: { readonly files: readonly string[]; readonly dataDirectory: string },
+): ServeOptions {
   return {
-    files,
-    dataDirectory: flags.data,
+    ...what,
     adminAddress: flags.admin,
     workers: flags.workers,
     accessLog: flags.accessLog === "off" ? "" : flags.accessLog,

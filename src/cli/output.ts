@@ -22,6 +22,23 @@ export function printError(text: string): void {
   process.stderr.write(`${text}\n`);
 }
 
+/** From now on a reader that leaves, as `head` does, ends the process: nothing is left to do. */
+export function endWithReader(): void {
+  process.stdout.on("error", endWithoutReader);
+}
+
+/** Takes `endWithReader` back: what serves goes on, whoever reads. */
+export function outliveReader(): void {
+  process.stdout.off("error", endWithoutReader);
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => undefined);
+}
+
+function endWithoutReader(error: NodeJS.ErrnoException): never {
+  if (error.code === "EPIPE") process.exit(EXIT.ok);
+  printError(`Cannot write the output: ${error.message}`);
+  process.exit(EXIT.no);
+}
+
 /** One object or list as JSON or YAML. */
 export function formatData(value: unknown, format: "json" | "yaml"): string {
   return format === "json"

@@ -1,11 +1,7 @@
 /** `sluice apply`, `get` and `delete`: resources through the admin API. */
-import { globSync, readFileSync, statSync } from "node:fs";
-import path from "node:path";
-import { formatIssue, type Issue } from "../resource/issue.ts";
-import { parseDocuments } from "../resource/parse.ts";
 import type { Resource, ResourceDraft } from "../resource/resource.ts";
 import { type Answer, type Client, findKind, messageOf, pathOf } from "./client.ts";
-import { CommandError, EXIT } from "./exit.ts";
+import { EXIT } from "./exit.ts";
 import {
   formatData,
   formatKubernetesTable,
@@ -14,35 +10,9 @@ import {
   print,
   printError,
 } from "./output.ts";
+import { readDrafts } from "./read-files.ts";
 
 const TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
-
-/** The YAML and JSON files named by paths, folders taken recursively, in order of name. */
-export function filesOf(paths: readonly string[]): string[] {
-  return paths.flatMap((each) => {
-    try {
-      if (!statSync(each).isDirectory()) return [each];
-    } catch {
-      throw new CommandError(`Cannot read ${each}: there is no such file or folder`, EXIT.usage);
-    }
-    return globSync("**/*.{yaml,yml,json}", { cwd: each })
-      .toSorted()
-      .map((file) => path.join(each, file));
-  });
-}
-
-/** Parses files; with any issue in any of them nothing is returned and every issue is shown. */
-export function readDrafts(paths: readonly string[]): ResourceDraft[] {
-  const drafts: ResourceDraft[] = [];
-  const issues: Issue[] = [];
-  for (const file of filesOf(paths)) {
-    const parsed = parseDocuments(readFileSync(file, "utf8"), file);
-    drafts.push(...parsed.documents.map(({ draft }) => draft));
-    issues.push(...parsed.issues);
-  }
-  if (issues.length > 0) throw new CommandError(issues.map(formatIssue).join("\n"));
-  return drafts;
-}
 
 /** Creates or replaces each resource of the files; what is already as written is left alone. */
 export async function apply(
@@ -51,7 +21,7 @@ export async function apply(
   options: { readonly dryRun: boolean },
 ): Promise<number> {
   let code: number = EXIT.ok;
-  for (const draft of readDrafts(paths)) {
+  for (const draft of await readDrafts(paths)) {
     const { verb, answer } = await applyOne(client, draft, options.dryRun ? "?dryRun=All" : "");
     const name = `${findKind(draft.kind).singular}/${draft.metadata.name}`;
     if (answer.status >= 400) {

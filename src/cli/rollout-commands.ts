@@ -4,6 +4,8 @@ import type { Resource } from "../resource/resource.ts";
 import type { Action } from "../rollout/actions.ts";
 import { hashOf, isOwnedBy, revisionsOf, versionOf } from "../rollout/revision.ts";
 import { statusOf } from "../rollout/status.ts";
+import { setTimeout as delay } from "node:timers/promises";
+import { formatDuration } from "../base/duration.ts";
 import { type Client, findKind, pathOf } from "./client.ts";
 import { CommandError, EXIT } from "./exit.ts";
 import { formatData, type OutputFormat, print } from "./output.ts";
@@ -21,7 +23,7 @@ async function readRollout(client: Client, { namespace, name }: RolloutTarget): 
 async function render(
   client: Client,
   target: RolloutTarget,
-): Promise<{ rollout: Resource; lines: string[] }> {
+): Promise<{ rollout: Resource; lines: string[]; settled: boolean }> {
   const [rollout, runs, revisions] = await Promise.all([
     readRollout(client, target),
     client.list("analysisrun", target.namespace),
@@ -33,7 +35,15 @@ async function render(
     versions: versionsOf(rollout, revisions),
     nowMs: Date.now(),
   });
-  return { rollout, lines };
+  return { rollout, lines, settled: isSettled(rollout, revisions) };
+}
+
+/** Whether the status speaks of the newest spec and the newest revision, and not of those before. */
+function isSettled(rollout: Resource, revisions: readonly Resource[]): boolean {
+  const { observedGeneration, currentPodHash } = statusOf(rollout);
+  const newest = revisionsOf(rollout, revisions).at(-1);
+  if (newest !== undefined && hashOf(newest) !== currentPodHash) return false;
+  return Number(observedGeneration) === rollout.metadata.generation;
 }
 
 /** Runs of the revision on trial, or of the last one, the newest of each first. */
@@ -67,42 +77,50 @@ export interface WatchOptions {
   readonly isTerminal: boolean;
 }
 
-/** Shows the rollout whenever it changes, until it is Healthy (0), Degraded (1) or time is up (1). */
+/** How often the rollout is looked at. */
+const LOOK_EVERY_MS = 200;
+
+/**
+ * Shows the rollout whenever it changes, until it is Healthy (0), Degraded (1) or time is up (1). A
+ * Sluice that is gone is waited for: started again, it goes on with the rollout.
+ */
 export async function watchStatus(
   client: Client,
   target: RolloutTarget,
-  options: WatchOptions,
+  { timeoutMs, isTerminal }: WatchOptions,
 ): Promise<number> {
-  const end = new AbortController();
-  const timeout =
-    options.timeoutMs > 0 ? setTimeout(() => end.abort(), options.timeoutMs) : undefined;
-  let code: number | undefined;
+  const late = Promise.withResolvers<never>();
+  const inTime = `The rollout was not over within ${formatDuration(timeoutMs)}`;
+  const fail = (): void => late.reject(new CommandError(inTime));
+  const timeout = timeoutMs > 0 ? setTimeout(fail, timeoutMs) : undefined;
   let shown = "";
-  const refresh = async (): Promise<void> => {
-    const { rollout, lines } = await render(client, target);
-    const text = lines.join("\n");
-    if (text !== shown) print(options.isTerminal ? `\u001B[H\u001B[J${text}` : `${text}\n`);
+  const show = (text: string): void => {
+    if (text !== shown) print(isTerminal ? `\u001B[H\u001B[J${text}` : `${text}\n`);
     shown = text;
-    const { phase, observedGeneration } = statusOf(rollout);
-    const settled = Number(observedGeneration) === rollout.metadata.generation;
-    if (settled && phase === "Healthy") code = EXIT.ok;
-    if (settled && phase === "Degraded") code = EXIT.no;
-    if (code !== undefined) end.abort();
   };
-  const changes = ["rollout", "analysisrun"].map(async (kind) => {
-    const path = `${pathOf(findKind(kind), target.namespace)}?watch=true`;
-    await client.watch(path, () => void refresh().catch(() => end.abort()), end.signal);
-  });
-  const ticker = setInterval(() => void refresh().catch(() => end.abort()), 1000);
+  const look = async (): Promise<number | undefined> => {
+    try {
+      const { rollout, lines, settled } = await render(client, target);
+      show(lines.join("\n"));
+      const { phase } = statusOf(rollout);
+      if (settled && phase === "Healthy") return EXIT.ok;
+      if (settled && phase === "Degraded") return EXIT.no;
+    } catch (error) {
+      const gone = error instanceof CommandError && error.code === EXIT.unreachable;
+      if (!gone || shown === "") throw error;
+      show(error.message);
+    }
+    await delay(LOOK_EVERY_MS);
+    return undefined;
+  };
   try {
-    await refresh();
-    await Promise.all(changes);
+    for (;;) {
+      const code = await Promise.race([look(), late.promise]);
+      if (code !== undefined) return code;
+    }
   } finally {
-    clearInterval(ticker);
     clearTimeout(timeout);
   }
-  if (code === undefined) throw new CommandError("The rollout was not over in time");
-  return code;
 }
 
 /** Sends the patches that a verb comes to for the rollout as it now is; says so where it is none. */

@@ -4,6 +4,7 @@ import { createLogger, type LogLevel } from "../base/log.ts";
 import { StartError, Supervisor } from "../process/supervisor.ts";
 import { lockDataDirectory } from "../store/lock.ts";
 import { CommandError, EXIT } from "./exit.ts";
+import { outliveReader } from "./output.ts";
 
 export interface ServeOptions {
   readonly files: readonly string[];
@@ -32,6 +33,7 @@ export function defaultWorkers(): number {
 
 /** Starts Sluice and resolves once traffic is served. Throws CommandError with what to do about it. */
 export async function serve(options: ServeOptions): Promise<Running> {
+  outliveReader();
   const asked = untilAsked();
   const release = lock(options.dataDirectory);
   const { files, dataDirectory, adminAddress, logLevel, accessLog, workers, graceMs } = options;

@@ -32,7 +32,8 @@ export function withBackground(context: TrialContext, move: Move): Move {
     canary: context.canary,
     stable: context.stable,
   });
-  if (!prepared.ok) return { ...move, waiting: move.waiting ?? prepared.message };
+  // Why there is no run says more than that one is waited for.
+  if (!prepared.ok) return { ...move, waiting: prepared.message };
   const { name } = prepared.draft.metadata;
   const started: RunReference = { name, status: "Pending" };
   return {

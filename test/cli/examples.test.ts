@@ -41,9 +41,12 @@ const MISTAKES: readonly (readonly [string[], RegExp, number])[] = [
   [["upp"], /unknown command 'upp'/, 2],
   [["up", "--workers", "0"], /whole number from 1 to 256/, 2],
   [["get", "gatway"], /Unknown kind "gatway".*gateway/, 2],
-  [["check", "-f", "no-such-file.yaml"], /no such file/, 2],
+  [["check", "-f", "no-such-file.yaml"], /no-such-file\.yaml: cannot be read: no such file/, 1],
+  [["check"], /required option/, 2],
+  [["up", "--admin", "nonsense"], /must be HOST:PORT/, 2],
   [["proxy", "--to", "localhost"], /--to localhost: must be a URL/, 2],
   [["proxy", "--to", "http://h:1", "--canary", "http://h:2", "--steps", "50,5"], /--steps 50,5/, 2],
+  [["get", "rollouts", "--server", "127.0.0.1:9900"], /must be a URL/, 2],
   [["get", "rollouts", "--server", "http://127.0.0.1:9"], /Cannot reach Sluice/, 3],
 ];
 

@@ -3,15 +3,26 @@ import type { Command } from "commander";
 import { check } from "../check-command.ts";
 import { Client } from "../client.ts";
 import { CommandError, EXIT } from "../exit.ts";
-import { collect, type ServerFlags, withServer } from "../options.ts";
+import {
+  collect,
+  type NamespaceFlags,
+  type ServerFlags,
+  withNamespace,
+  withServer,
+} from "../options.ts";
 import { parseOutputFormat } from "../output.ts";
-import { apply, get, readDrafts, remove } from "../resource-commands.ts";
+import { readDrafts } from "../read-files.ts";
+import { apply, get, remove } from "../resource-commands.ts";
 
 interface FileFlags {
   readonly file: readonly string[];
 }
 
-interface GetFlags extends ServerFlags {
+interface DeleteFlags extends NamespaceFlags {
+  readonly file?: readonly string[];
+}
+
+interface GetFlags extends NamespaceFlags {
   readonly allNamespaces?: boolean;
   readonly selector?: string;
   readonly output: string;
@@ -20,23 +31,31 @@ interface GetFlags extends ServerFlags {
 export function addResourceCommands(program: Command): void {
   program
     .command("check")
-    .summary("say what is wrong with files, without serving them")
-    .requiredOption("-f, --file <path>", "a file or folder; repeatable", collect, [])
+    .description("say what is wrong with files, without serving them")
+    .requiredOption(
+      "-f, --file <path>",
+      "a file, a folder or - for standard input; repeatable",
+      collect,
+    )
     .action(async ({ file }: FileFlags) => {
       process.exitCode = await check(file);
     });
 
   withServer(program.command("apply"))
-    .summary("create or replace the resources of files")
-    .requiredOption("-f, --file <path>", "a file or folder; repeatable", collect, [])
+    .description("create or replace the resources of files")
+    .requiredOption(
+      "-f, --file <path>",
+      "a file, a folder or - for standard input; repeatable",
+      collect,
+    )
     .option("--dry-run", "everything but the write")
     .action(async (flags: ServerFlags & FileFlags & { readonly dryRun?: boolean }) => {
       const client = new Client(flags.server);
       process.exitCode = await apply(client, flags.file, { dryRun: flags.dryRun === true });
     });
 
-  withServer(program.command("get"))
-    .summary("show resources")
+  withNamespace(program.command("get"))
+    .description("show resources")
     .argument("<kind>", "such as rollout, httproute, backends, ro")
     .argument("[name]")
     .option("-A, --all-namespaces", "of all namespaces")
@@ -51,15 +70,18 @@ export function addResourceCommands(program: Command): void {
       });
     });
 
-  withServer(program.command("delete"))
-    .summary("delete resources, by name or as files name them")
+  withNamespace(program.command("delete"))
+    .description(
+      "delete resources by name, or those of files in the namespaces that the files name",
+    )
     .argument("[kind]")
     .argument("[names...]")
-    .option("-f, --file <path>", "a file or folder; repeatable", collect, [])
-    .action(async (kind: string | undefined, names: string[], flags: ServerFlags & FileFlags) => {
+    .option("-f, --file <path>", "a file, a folder or - for standard input; repeatable", collect)
+    .action(async (kind: string | undefined, names: string[], flags: DeleteFlags) => {
       const { namespace } = flags;
+      const drafts = await readDrafts(flags.file ?? []);
       const targets = [
-        ...readDrafts(flags.file).map((draft) => ({ kind: draft.kind, ...draft.metadata })),
+        ...drafts.map(({ kind: draftKind, metadata }) => ({ kind: draftKind, ...metadata })),
         ...(kind === undefined ? [] : names.map((name) => ({ kind, namespace, name }))),
       ];
       if (targets.length === 0) {

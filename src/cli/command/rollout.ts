@@ -11,39 +11,44 @@ import {
   undoPatch,
 } from "../../rollout/actions.ts";
 import { Client } from "../client.ts";
-import { parseDurationOption, parseWholeNumber, type ServerFlags, withServer } from "../options.ts";
+import {
+  parseDurationOption,
+  parseWholeNumber,
+  type NamespaceFlags,
+  withNamespace,
+} from "../options.ts";
 import { parseOutputFormat, print } from "../output.ts";
 import { act, status, watchStatus } from "../rollout-commands.ts";
 
-interface StatusFlags extends ServerFlags {
+interface StatusFlags extends NamespaceFlags {
   readonly watch?: boolean;
   readonly timeout: number;
   readonly output: string;
 }
 
 export function addRolloutCommands(program: Command): void {
-  const rollout = program.command("rollout").summary("see a rollout and steer it");
+  const rollout = program.command("rollout").description("see a rollout and steer it");
   addStatus(rollout);
   addVerb(rollout, "promote", "go on past the current pause or step")
     .option("--full", "skip all that is left: this version is good")
-    .action(async (name: string, flags: ServerFlags & { readonly full?: boolean }) => {
+    .action(async (name: string, flags: NamespaceFlags & { readonly full?: boolean }) => {
       await steer(name, flags, (current) => promotePatch(current, { full: flags.full === true }));
     });
   addVerb(rollout, "abort", "take all traffic from the canary, now").action(
-    async (name: string, flags: ServerFlags) => steer(name, flags, abortPatch),
+    async (name: string, flags: NamespaceFlags) => steer(name, flags, abortPatch),
   );
   addVerb(rollout, "retry", "start an aborted rollout again from its first step").action(
-    async (name: string, flags: ServerFlags) => steer(name, flags, retryPatch),
+    async (name: string, flags: NamespaceFlags) => steer(name, flags, retryPatch),
   );
   addVerb(rollout, "pause", "stay where it is until resumed").action(
-    async (name: string, flags: ServerFlags) => steer(name, flags, pausePatch),
+    async (name: string, flags: NamespaceFlags) => steer(name, flags, pausePatch),
   );
-  addVerb(rollout, "resume", "take back a pause").action(async (name: string, flags: ServerFlags) =>
-    steer(name, flags, resumePatch),
+  addVerb(rollout, "resume", "take back a pause").action(
+    async (name: string, flags: NamespaceFlags) => steer(name, flags, resumePatch),
   );
   addVerb(rollout, "undo", "go back to an earlier revision, as a new rollout")
     .option("--to-revision <n>", "which one; else the one before", parseWholeNumber(1, 2 ** 31))
-    .action(async (name: string, flags: ServerFlags & { readonly toRevision?: number }) => {
+    .action(async (name: string, flags: NamespaceFlags & { readonly toRevision?: number }) => {
       await steer(name, flags, (current, revisions) =>
         undoPatch(current, revisions, flags.toRevision ?? 0),
       );
@@ -51,8 +56,8 @@ export function addRolloutCommands(program: Command): void {
 }
 
 function addStatus(rollout: Command): void {
-  withServer(rollout.command("status"))
-    .summary("steps, weights, measurements and what they were compared with")
+  withNamespace(rollout.command("status"))
+    .description("steps, weights, measurements and what they were compared with")
     .argument("<name>")
     .option("-w, --watch", "live, until the rollout is Healthy (exit 0) or Degraded (exit 1)")
     .option("--timeout <duration>", "with --watch: give up after this", parseDurationOption, 0)
@@ -69,12 +74,12 @@ function addStatus(rollout: Command): void {
 }
 
 function addVerb(rollout: Command, verb: string, summary: string): Command {
-  return withServer(rollout.command(verb)).summary(summary).argument("<name>");
+  return withNamespace(rollout.command(verb)).description(summary).argument("<name>");
 }
 
 async function steer(
   name: string,
-  flags: ServerFlags,
+  flags: NamespaceFlags,
   actionOf: (rollout: Resource, revisions: readonly Resource[]) => Action,
 ): Promise<void> {
   const client = new Client(flags.server);

@@ -1,4 +1,7 @@
 /** `sluice up`, `sluice proxy` and `sluice demo`: what serves. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import type { Command } from "commander";
 import { demo } from "../demo/demo.ts";
 import {
@@ -10,6 +13,11 @@ import {
 } from "../options.ts";
 import { proxy } from "../proxy-command.ts";
 import { up } from "../up-command.ts";
+
+interface UpFlags extends ServeFlags {
+  readonly file?: readonly string[];
+  readonly data: string;
+}
 
 interface ProxyFlags extends ServeFlags {
   readonly to: string;
@@ -26,18 +34,20 @@ interface DemoFlags {
 
 export function addServeCommands(program: Command): void {
   withServe(program.command("up"), "-")
-    .summary("serve what files and the API say")
-    .option("-f, --file <path>", "a file or folder of resources; watched; repeatable", collect, [])
+    .description("serve what files and the API say")
+    .option("-f, --file <path>", "a file or folder of resources; watched; repeatable", collect)
+    .option("--data <dir>", "where state is kept", ".sluice")
     .addHelpText(
       "after",
       "\nExample:\n  sluice up -f config/quickstart.yaml --data /var/lib/sluice --workers 4",
     )
-    .action(async (flags: ServeFlags & { readonly file: readonly string[] }) => {
-      process.exitCode = await up(toServeOptions(flags.file, flags));
+    .action(async (flags: UpFlags) => {
+      const { file: files = [], data: dataDirectory } = flags;
+      process.exitCode = await up(toServeOptions(flags, { files, dataDirectory }));
     });
 
   withServe(program.command("proxy"), "off")
-    .summary("serve one backend, and a canary of it; prints the YAML to go on from")
+    .description("serve one backend, and a canary of it; prints the YAML to go on from")
     .requiredOption("--to <url>", "where requests go")
     .option("--canary <url>", "a new version, which gets a rising share of the requests")
     .option("--steps <percents>", "the shares, in whole percents", "5,25,50")
@@ -47,12 +57,18 @@ export function addServeCommands(program: Command): void {
       "\nExample:\n  sluice proxy --to http://127.0.0.1:3000 --canary http://127.0.0.1:3001 --steps 5,50",
     )
     .action(async (flags: ProxyFlags) => {
-      process.exitCode = await proxy(flags, toServeOptions([], flags));
+      // What a command line says is forgotten with it: it must not meet another's leavings.
+      const dataDirectory = mkdtempSync(path.join(tmpdir(), "sluice-proxy-"));
+      try {
+        process.exitCode = await proxy(flags, toServeOptions(flags, { files: [], dataDirectory }));
+      } finally {
+        rmSync(dataDirectory, { recursive: true, force: true });
+      }
     });
 
   program
     .command("demo")
-    .summary("the main job, live: a good version is promoted, a bad one is rolled back")
+    .description("the main job, live: a good version is promoted, a bad one is rolled back")
     .option("--port <n>", "port of the gateway", parseWholeNumber(1, 65_535), 8080)
     .option("--admin <host:port>", "address of the admin API", "127.0.0.1:9900")
     .option("--once", "end after the story instead of serving on")

@@ -11,7 +11,7 @@ import { print } from "../output.ts";
 export function addToolCommands(program: Command): void {
   program
     .command("schema")
-    .summary("the JSON Schema of all kinds, for editors")
+    .description("the JSON Schema of all kinds, for editors")
     .addHelpText(
       "after",
       "\nExample, as the first line of a YAML file:\n" +
@@ -20,12 +20,12 @@ export function addToolCommands(program: Command): void {
     .action(() => print(JSON.stringify(jsonSchema(), null, 2)));
 
   withServer(program.command("kubeconfig"))
-    .summary("a kubeconfig for kubectl and other Kubernetes clients")
+    .description("a kubeconfig for kubectl and other Kubernetes clients")
     .action(({ server }: ServerFlags) => print(kubeconfigText(server)));
 
   program
     .command("backup")
-    .summary("copy the state of a running or stopped Sluice into one file")
+    .description("copy the state of a running or stopped Sluice into one file")
     .argument("<file>")
     .option("--data <dir>", "the data directory", ".sluice")
     .action(async (file: string, { data }: { readonly data: string }) => {

@@ -1,0 +1,47 @@
+/** Resources from files, folders and standard input, read as `sluice up` reads them. */
+import { text } from "node:stream/consumers";
+import { type FileState, settleClaims } from "../file/plan.ts";
+import { displayPath, listFiles, readText } from "../file/scan.ts";
+import { formatIssue, type Issue } from "../resource/issue.ts";
+import { parseDocuments } from "../resource/parse.ts";
+import type { ResourceDraft } from "../resource/resource.ts";
+import { CommandError } from "./exit.ts";
+
+export interface ReadFiles {
+  readonly drafts: readonly ResourceDraft[];
+  readonly issues: readonly Issue[];
+  readonly fileCount: number;
+}
+
+const STANDARD_INPUT = "-";
+
+/** All that the paths hold, and all that is wrong with it; "-" is standard input. */
+export async function readFiles(paths: readonly string[]): Promise<ReadFiles> {
+  const listing = await listFiles(paths.filter((path) => path !== STANDARD_INPUT));
+  const issues: Issue[] = [...listing.issues];
+  const states: FileState[] = [];
+  const take = (file: string, content: string): void => {
+    const parsed = parseDocuments(content, file);
+    issues.push(...parsed.issues);
+    states.push({ file, documents: parsed.documents });
+  };
+  if (paths.includes(STANDARD_INPUT)) take("<stdin>", await text(process.stdin));
+  for (const { file } of listing.files) {
+    const read = await readText(file);
+    if (read.ok) take(displayPath(file), read.text);
+    else issues.push(read.issue);
+  }
+  const settled = settleClaims(states, new Map());
+  return {
+    drafts: settled.accepted.flatMap(({ documents }) => documents.map(({ draft }) => draft)),
+    issues: [...issues, ...settled.issues],
+    fileCount: states.length,
+  };
+}
+
+/** As `readFiles`, for commands that act: with any issue nothing is returned and all are said. */
+export async function readDrafts(paths: readonly string[]): Promise<readonly ResourceDraft[]> {
+  const { drafts, issues } = await readFiles(paths);
+  if (issues.length > 0) throw new CommandError(issues.map(formatIssue).join("\n"));
+  return drafts;
+}
