@@ -1,11 +1,11 @@
 /** `sluice rollout …`: the verbs of Argo's own tools, sent as the patches that those tools send. */
+import { setTimeout as delay } from "node:timers/promises";
+import { formatDuration } from "../base/duration.ts";
 import type { AnalysisRun } from "../resource/analysis.ts";
 import type { Resource } from "../resource/resource.ts";
 import type { Action } from "../rollout/actions.ts";
 import { hashOf, isOwnedBy, revisionsOf, versionOf } from "../rollout/revision.ts";
 import { statusOf } from "../rollout/status.ts";
-import { setTimeout as delay } from "node:timers/promises";
-import { formatDuration } from "../base/duration.ts";
 import { type Client, findKind, pathOf } from "./client.ts";
 import { CommandError, EXIT } from "./exit.ts";
 import { formatData, type OutputFormat, print } from "./output.ts";

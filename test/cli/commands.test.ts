@@ -1,0 +1,113 @@
+/** The command line against a real Sluice: what is wrong is said by name, and nothing hangs. */
+import assert from "node:assert/strict";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { rmSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import path from "node:path";
+import { after, before, test } from "node:test";
+import { sampleApp } from "../support/sample-app.ts";
+import * as shop from "../support/shop.ts";
+import { eventually, freePort, Sluice } from "../support/sluice.ts";
+
+const MAIN = path.resolve(import.meta.dirname, "../../src/cli/main.ts");
+
+let running: Sluice;
+before(async () => {
+  running = await Sluice.start({ workers: 1 });
+});
+after(async () => running[Symbol.asyncDispose]());
+
+function sluice(...args: string[]) {
+  return spawnSync(process.execPath, [MAIN, ...args], { encoding: "utf8", timeout: 20_000 });
+}
+
+function configMap(name: string) {
+  return { apiVersion: "v1", kind: "ConfigMap", metadata: { name, namespace: "default" } };
+}
+
+test("delete with an empty name deletes nothing", async () => {
+  await running.apply(configMap("one"), configMap("two"));
+  const result = sluice("delete", "configmap", "", "--server", running.adminUrl);
+  assert.equal(result.status, 2, result.stdout);
+  assert.match(result.stderr, /name of a configmap is empty/);
+  assert.equal((await running.get("configmap", "one")).metadata.name, "one");
+});
+
+test("a name never reaches another path of the API", () => {
+  const result = sluice("get", "configmap", "x/../..", "--server", running.adminUrl, "-o", "json");
+  assert.equal(result.status, 1, result.stdout);
+  assert.doesNotMatch(result.stderr, /^ +at /m);
+});
+
+test("a server that is not Sluice is named", async () => {
+  const server = createServer((_request, response) => response.end("<html>"));
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const child = spawn(process.execPath, [MAIN, "get", "rollouts", "--server", url]);
+  let told = "";
+  child.stderr.on("data", (text) => (told += String(text)));
+  const [code] = (await once(child, "close")) as [number];
+  server.close();
+  server.closeAllConnections();
+  assert.equal(code, 3);
+  assert.match(told, new RegExp(`Cannot reach Sluice at ${url}: it answered 200, and not as`));
+});
+
+test("a reader that leaves ends a command quietly", async () => {
+  const child = spawn(process.execPath, [MAIN, "schema"]);
+  child.stdout.destroy();
+  let told = "";
+  child.stderr.on("data", (text) => (told += String(text)));
+  const [code] = (await once(child, "close")) as [number];
+  assert.deepEqual([code, told], [0, ""]);
+});
+
+test("rollout status --watch gives up in time, by name", async () => {
+  using app = await sampleApp("1");
+  const routes = [shop.gateway(await freePort()), shop.route(), shop.backend("1", app.port)];
+  await running.apply(...routes, shop.healthy(), shop.rollout([{ setWeight: 5 }, { pause: {} }]));
+  const status = ["rollout", "status", shop.NAME, "--server", running.adminUrl, "--watch"];
+  assert.equal(sluice(...status, "--timeout", "10s").status, 0);
+  await running.apply(shop.backend("2", app.port));
+  const late = sluice(...status, "--timeout", "500ms");
+  assert.equal(late.status, 1, late.stderr);
+  assert.match(late.stderr, /not over within 500ms/);
+});
+
+test("rollout status --watch outlives a restart of Sluice", async (context) => {
+  using app = await sampleApp("1");
+  const dataDirectory = `${running.dataDirectory}-2`;
+  context.after(() => rmSync(dataDirectory, { recursive: true, force: true }));
+  const options = {
+    workers: 1,
+    adminPort: await freePort(),
+    dataDirectory,
+  };
+  await using first = await Sluice.start(options);
+  const routes = [shop.gateway(await freePort()), shop.route(), shop.backend("1", app.port)];
+  await first.apply(...routes, shop.healthy(), shop.rollout([{ setWeight: 5 }, { pause: {} }]));
+  await eventually("healthy", async () => {
+    return (await first.get("rollout", shop.NAME)).status?.["phase"] === "Healthy";
+  });
+  await first.apply(shop.backend("2", app.port));
+  const args = ["rollout", "status", shop.NAME, "--server", first.adminUrl, "--watch"];
+  const watching = spawn(process.execPath, [MAIN, ...args]);
+  let told = "";
+  watching.stdout.on("data", (text) => (told += String(text)));
+  const ended = once(watching, "exit");
+  await eventually("it shows the rollout", () => told.includes("canary"));
+  await first.kill();
+  await eventually("it says that Sluice is gone", () => told.includes("Cannot reach Sluice"));
+  await using second = await Sluice.start(options);
+  await second.api(
+    "PATCH",
+    `/apis/argoproj.io/v1alpha1/namespaces/default/rollouts/${shop.NAME}/status`,
+    {
+      status: { promoteFull: true },
+    },
+  );
+  assert.deepEqual((await ended)[0], 0);
+});
