@@ -40,7 +40,7 @@ export function renderRollout(seen: RolloutSeen): string[] {
   const phase = paint(status.phase ?? "Progressing");
   return [
     `${styleText("bold", `Rollout ${namespace}/${name}`)}  ${phase}`,
-    ...(status.message ? [`  ${status.message}`] : []),
+    ...(status.message ? [styleText("dim", `  ${status.message}`)] : []),
     ...renderArms(seen),
     ...renderSteps(seen),
     ...seen.runs.flatMap((run) => renderRun(run)),
@@ -76,15 +76,17 @@ function renderSteps({ rollout, nowMs }: RolloutSeen): string[] {
   const { steps } = specOf(rollout).canary;
   if (steps.length === 0) return [];
   const rolling = status.currentPodHash !== status.stableRS && status.abort !== true;
-  const current = rolling ? (status.currentStepIndex ?? 0) : steps.length;
+  if (!rolling) return [styleText("dim", `  steps: ${steps.map(stepText).join(" → ")}`)];
+  const current = status.currentStepIndex ?? 0;
   const pausedSince = status.pauseConditions?.[0]?.startTime;
   return steps.map((step, index) => {
-    const mark = index < current ? styleText("green", "✔") : index === current ? "●" : " ";
+    if (index < current) return `  ${styleText("green", "✔")} ${stepText(step)}`;
+    if (index > current) return styleText("dim", `    ${stepText(step)}`);
     const left =
-      index === current && step.pause?.duration !== undefined && pausedSince !== undefined
-        ? `  ${pauseLeft(step.pause.duration, pausedSince, nowMs)}`
-        : "";
-    return `  ${status.abort === true ? styleText("red", "✗") : mark} ${stepText(step)}${left}`;
+      step.pause?.duration === undefined || pausedSince === undefined
+        ? ""
+        : `  ${pauseLeft(step.pause.duration, pausedSince, nowMs)}`;
+    return `  ${styleText("cyan", "●")} ${stepText(step)}${left}`;
   });
 }
 
@@ -107,20 +109,20 @@ function pauseLeft(duration: string | number, since: string, nowMs: number): str
 
 function renderRun(run: AnalysisRun): string[] {
   const status = run.status ?? {};
-  const head = `  Analysis ${run.metadata.name}  ${paint(status.phase ?? "Pending")}`;
-  const results = status.metricResults ?? [];
   return [
-    status.message ? `${head}  ${status.message}` : head,
-    ...results.map((result) => {
+    `  analysis ${run.metadata.name}  ${paint(status.phase ?? "Pending")}`,
+    ...(status.metricResults ?? []).map((result) => {
       const last = result.measurements?.at(-1);
-      const metric = run.spec.metrics.find((each) => each.name === result.name);
-      const condition = metric?.failureCondition ?? metric?.successCondition ?? "";
-      const says = result.message ?? last?.message ?? "";
-      const counts = `${result.successful ?? 0} good, ${result.failed ?? 0} bad`;
-      return (
-        `    ${result.name.padEnd(18)} ${(last?.value ?? "–").padEnd(8)} ` +
-        `${paint(last?.phase ?? "Pending")}  ${styleText("dim", `${condition}  ${counts}  ${says}`)}`
-      );
+      const counts = styleText("dim", `${result.successful ?? 0} good, ${result.failed ?? 0} bad`);
+      const waits = `    … ${result.name}: ${result.message ?? "not measured yet"}`;
+      if (last === undefined) return styleText("dim", waits);
+      return `    ${markOf(last.phase)} ${last.message ?? `${result.name} ${last.value}`}  ${counts}`;
     }),
   ];
+}
+
+/** How one measurement came out, as one coloured character. */
+export function markOf(phase: string): string {
+  if (phase === "Successful") return styleText("green", "✔");
+  return phase === "Failed" || phase === "Error" ? styleText("red", "✘") : styleText("yellow", "?");
 }

@@ -55,6 +55,10 @@ export function createExposition(options: ExpositionOptions): () => Promise<Expo
     register: registry,
     eventLoopMonitoringPrecision: EVENT_LOOP_PRECISION_MS,
   });
+  // Sampled that coarsely an idle event loop seems to lag by the sampling itself.
+  for (const { name } of registry.getMetricsAsArray()) {
+    if (name.startsWith("nodejs_eventloop_lag")) registry.removeSingleMetric(name);
+  }
   let reading = EMPTY;
   const definitions = [
     ...trafficMetrics(() => reading),
@@ -74,7 +78,7 @@ function register(registry: Registry, definition: Definition): void {
   const { name, help, type, values } = definition;
   const metric = new Gauge({ name, help, registers: [] });
   const get = async (): Promise<object> => ({ name, help, type, values: values() });
-  registry.registerMetric(Object.assign(metric, { get }) as Gauge);
+  registry.registerMetric(Object.assign(metric, { get }));
 }
 
 function trafficMetrics(reading: () => Reading): readonly Definition[] {

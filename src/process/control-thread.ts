@@ -23,6 +23,7 @@ import { createFileRule } from "../file/ownership.ts";
 import { createFileSource } from "../file/source.ts";
 import { createExposition } from "../metric/exposition.ts";
 import { Windows } from "../metric/window.ts";
+import { missingTemplates } from "../rollout/templates.ts";
 import { formatIssue, type Issue } from "../resource/issue.ts";
 import { Gates } from "../shared/gates.ts";
 import { MetricReader } from "../shared/metrics.ts";
@@ -115,7 +116,10 @@ const admin = createAdminServer({
     const reasons = draining ? ["draining"] : programs.notReady();
     return { ok: reasons.length === 0, reasons };
   },
-  warnings: (resource) => programs.problemsOf(resource),
+  warnings: async (resource) => [
+    ...(await programs.problemsOf(resource)),
+    ...(resource.kind === "Rollout" ? missingTemplates(resource, store.get.bind(store)) : []),
+  ],
   version: VERSION,
   onFault: (message, error) => log.error({ err: error }, message),
 });

@@ -9,7 +9,7 @@ import type { Logger } from "../base/log.ts";
 import { addressesOverlap } from "../compile/address.ts";
 import { compile } from "../compile/compile.ts";
 import type { Compiled, CompileInput, ResourceChange } from "../compile/compiled.ts";
-import { problemsOf, problemsOfStatus } from "../compile/problems.ts";
+import { formatProblem, problemsOf, problemsOfStatus } from "../compile/problems.ts";
 import type { PartKey } from "../compile/program.ts";
 import { recompile } from "../compile/recompile.ts";
 import { mergeStatus } from "../compile/status.ts";
@@ -46,6 +46,7 @@ export class ProgramLoop {
   #probeDue = false;
   #cancelProbe: (() => void) | undefined;
   #served = false;
+  #told: ReadonlySet<string> = new Set();
 
   constructor(options: ProgramLoopOptions) {
     this.#options = options;
@@ -212,8 +213,18 @@ export class ProgramLoop {
     });
   }
 
+  /** Says once on the log what is wrong between resources, and that it is mended. */
+  #tellProblems(): void {
+    const { log } = this.#options;
+    const now = new Set(problemsOf(this.#compiled as Compiled).map(formatProblem));
+    for (const problem of now) if (!this.#told.has(problem)) log.warn({}, problem);
+    for (const problem of this.#told) if (!now.has(problem)) log.info({}, `mended: ${problem}`);
+    this.#told = now;
+  }
+
   /** Writes what became different. A resource that changed meanwhile is compiled again anyway. */
   async #writeStatuses(): Promise<void> {
+    this.#tellProblems();
     const { store, clock, log } = this.#options;
     const timestamp = toTimestamp(clock.now());
     const changes: Change[] = [];

@@ -32,24 +32,26 @@ export function addRolloutCommands(program: Command): void {
   addVerb(rollout, "promote", "go on past the current pause or step")
     .option("--full", "skip all that is left: this version is good")
     .action(async (name: string, flags: NamespaceFlags & { readonly full?: boolean }) => {
-      await steer(name, flags, (current) => promotePatch(current, { full: flags.full === true }));
+      await steer(name, flags, "promoted", (current) =>
+        promotePatch(current, { full: flags.full === true }),
+      );
     });
   addVerb(rollout, "abort", "take all traffic from the canary, now").action(
-    async (name: string, flags: NamespaceFlags) => steer(name, flags, abortPatch),
+    async (name: string, flags: NamespaceFlags) => steer(name, flags, "aborted", abortPatch),
   );
   addVerb(rollout, "retry", "start an aborted rollout again from its first step").action(
-    async (name: string, flags: NamespaceFlags) => steer(name, flags, retryPatch),
+    async (name: string, flags: NamespaceFlags) => steer(name, flags, "retried", retryPatch),
   );
   addVerb(rollout, "pause", "stay where it is until resumed").action(
-    async (name: string, flags: NamespaceFlags) => steer(name, flags, pausePatch),
+    async (name: string, flags: NamespaceFlags) => steer(name, flags, "paused", pausePatch),
   );
   addVerb(rollout, "resume", "take back a pause").action(
-    async (name: string, flags: NamespaceFlags) => steer(name, flags, resumePatch),
+    async (name: string, flags: NamespaceFlags) => steer(name, flags, "resumed", resumePatch),
   );
   addVerb(rollout, "undo", "go back to an earlier revision, as a new rollout")
     .option("--to-revision <n>", "which one; else the one before", parseWholeNumber(1, 2 ** 31))
     .action(async (name: string, flags: NamespaceFlags & { readonly toRevision?: number }) => {
-      await steer(name, flags, (current, revisions) =>
+      await steer(name, flags, "undone", (current, revisions) =>
         undoPatch(current, revisions, flags.toRevision ?? 0),
       );
     });
@@ -80,9 +82,10 @@ function addVerb(rollout: Command, verb: string, summary: string): Command {
 async function steer(
   name: string,
   flags: NamespaceFlags,
+  done: string,
   actionOf: (rollout: Resource, revisions: readonly Resource[]) => Action,
 ): Promise<void> {
   const client = new Client(flags.server);
   await act(client, { namespace: flags.namespace, name }, actionOf);
-  print(`rollout/${name}: done`);
+  print(`rollout/${name} ${done}`);
 }

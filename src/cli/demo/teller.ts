@@ -4,6 +4,7 @@ import type { AnalysisRun } from "../../resource/analysis.ts";
 import { HASH_LABEL } from "../../rollout/revision.ts";
 import { type RolloutStatus, statusOf } from "../../rollout/status.ts";
 import type { Client } from "../client.ts";
+import { markOf } from "../rollout-view.ts";
 import type { TrafficCounts } from "./sample-traffic.ts";
 
 const BAR_WIDTH = 40;
@@ -76,7 +77,8 @@ export class Teller {
       if (result.message !== undefined && last === undefined) {
         this.#once(result.name, styleText("dim", `  … ${result.name}: ${result.message}`));
       }
-      if (last !== undefined) this.#once(result.name, `  ${mark(last)} ${last.message ?? ""}`);
+      if (last !== undefined)
+        this.#once(result.name, `  ${markOf(last.phase)} ${last.message ?? ""}`);
     }
   }
 
@@ -101,10 +103,6 @@ export class Teller {
 
 function failuresOf(result: { readonly measurements?: readonly Measured[] }): Measured[] {
   return (result.measurements ?? []).filter(({ phase }) => phase === "Failed");
-}
-
-function mark({ phase }: Measured): string {
-  return phase === "Successful" ? styleText("green", "✔") : styleText("red", "✘");
 }
 
 /** What a newcomer can try while the demo serves on. */
