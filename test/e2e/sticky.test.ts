@@ -68,7 +68,7 @@ test(`of ${KEYS} keys none leaves the canary while its weight rises`, async () =
     for (const weight of WEIGHTS) {
       await eventually(`weight ${weight} is verified`, async () => {
         const weights = statusOf(await sluice.get("rollout", shop.NAME)).canary?.weights;
-        return weights?.canary.weight === weight && weights.verified === true;
+        return weights?.canary.weight === weight && weights.verified;
       });
       if (weight === 20) {
         await sluice.stop();

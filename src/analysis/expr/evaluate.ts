@@ -34,7 +34,7 @@ export interface Frame {
 export type Run = (frame: Frame) => Value;
 
 /** A nil at "?.": it ends the chain it stands in. */
-const SKIP: Value = Object.freeze({}) as ValueMap;
+const SKIP: Value = Object.freeze({});
 
 type Of<Kind extends Node["kind"]> = Extract<Node, { kind: Kind }>;
 
