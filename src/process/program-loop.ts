@@ -29,6 +29,8 @@ export interface ProgramLoopOptions {
 
 /** A socket that could not be opened is tried again this often. */
 const PROBE_AGAIN_MS = 2000;
+/** Statuses that the disk refused are offered to it again after this. */
+const STATUSES_AGAIN_MS = 1000;
 /** How long the start waits for workers to say what they hold. */
 const WORKERS_MS_MAX = 5000;
 const WORKERS_LOOK_MS = 5;
@@ -36,6 +38,8 @@ const WORKERS_LOOK_MS = 5;
 export class ProgramLoop {
   readonly #options: ProgramLoopOptions;
   #compiled: Compiled | undefined;
+  /** What the workers were sent last; `#compiled` may be ahead of it while sockets are tried. */
+  #published: Compiled | undefined;
   #changes: ResourceChange[] = [];
   /** The newest resourceVersion that `#compiled` has taken in. */
   #compiledVersion = 0;
@@ -46,6 +50,9 @@ export class ProgramLoop {
   #probeDue = false;
   #cancelProbe: (() => void) | undefined;
   #served = false;
+  #writing = false;
+  #statusesDue = false;
+  #cancelStatuses: (() => void) | undefined;
   #told: ReadonlySet<string> = new Set();
 
   constructor(options: ProgramLoopOptions) {
@@ -83,7 +90,7 @@ export class ProgramLoop {
       served.resolve();
       void this.#writeStatuses();
     });
-    delivery.publish(this.#compiled);
+    this.#publish(this.#compiled);
     await served.promise;
     void this.#run();
   }
@@ -165,10 +172,15 @@ export class ProgramLoop {
     }
     if (this.#compiled === before) return;
     await this.#probeSockets();
-    const { delivery } = this.#options;
-    const generation = delivery.publish(this.#compiled);
+    const generation = this.#publish(this.#compiled);
     // Statuses may have changed though no part did: nothing will be acknowledged then.
-    if (generation === delivery.acknowledgedGeneration) await this.#writeStatuses();
+    const { acknowledgedGeneration } = this.#options.delivery;
+    if (generation === acknowledgedGeneration) await this.#writeStatuses();
+  }
+
+  #publish(compiled: Compiled): number {
+    this.#published = compiled;
+    return this.#options.delivery.publish(compiled);
   }
 
   #recompile(before: Compiled, changes: readonly ResourceChange[]): Compiled {
@@ -216,19 +228,38 @@ export class ProgramLoop {
   /** Says once on the log what is wrong between resources, and that it is mended. */
   #tellProblems(): void {
     const { log } = this.#options;
-    const now = new Set(problemsOf(this.#compiled as Compiled).map(formatProblem));
+    const now = new Set(problemsOf(this.#published as Compiled).map(formatProblem));
     for (const problem of now) if (!this.#told.has(problem)) log.warn({}, problem);
     for (const problem of this.#told) if (!now.has(problem)) log.info({}, `mended: ${problem}`);
     this.#told = now;
   }
 
-  /** Writes what became different. A resource that changed meanwhile is compiled again anyway. */
+  /** Brings the statuses up to what is served; whoever comes meanwhile makes it look once more. */
   async #writeStatuses(): Promise<void> {
-    this.#tellProblems();
-    const { store, clock, log } = this.#options;
+    this.#statusesDue = true;
+    if (this.#writing) return;
+    this.#writing = true;
+    this.#cancelStatuses?.();
+    try {
+      while (this.#statusesDue) {
+        this.#statusesDue = false;
+        this.#tellProblems();
+        await this.#writeDifferences();
+      }
+    } catch (error) {
+      const { log, clock } = this.#options;
+      log.warn({ err: error }, "statuses were not written");
+      this.#cancelStatuses = clock.after(STATUSES_AGAIN_MS, () => void this.#writeStatuses());
+    } finally {
+      this.#writing = false;
+    }
+  }
+
+  async #writeDifferences(): Promise<void> {
+    const { store, clock } = this.#options;
     const timestamp = toTimestamp(clock.now());
     const changes: Change[] = [];
-    for (const draft of (this.#compiled as Compiled).statuses) {
+    for (const draft of this.#published?.statuses ?? []) {
       const { kind, namespace, name } = draft.key;
       const resource = store.get(kind, namespace, name);
       if (resource === undefined) continue;
@@ -239,9 +270,9 @@ export class ProgramLoop {
     try {
       await store.commit(changes);
     } catch (error) {
-      // Somebody has changed one of them meanwhile: the round after that writes all of them.
-      if (error instanceof StoreError && error.code !== "Unavailable") return;
-      log.warn({ err: error }, "statuses were not written");
+      if (!(error instanceof StoreError) || error.code === "Unavailable") throw error;
+      // Somebody has changed one of them meanwhile, which need not compile to anything new.
+      this.#statusesDue = true;
     }
   }
 }
