@@ -105,7 +105,7 @@ function dispatch(x: Exchange, upstream: Upstream, nowMs: number): void {
   x.plane.wheel.schedule(upstream, Math.min(headMs, attemptDeadlineMs(x)));
   const { socket } = upstream;
   if (x.held === null && x.bodyEnded) {
-    socket.write(x.upstreamHead, "latin1");
+    upstream.writer.write(x.upstreamHead);
     upstream.requestSent = true;
     return;
   }

@@ -15,6 +15,7 @@ import type { Sender } from "./outbox.ts";
 import type { Plane } from "./plane.ts";
 import { respondError } from "./respond.ts";
 import type { Cell, LinkedSocket } from "./snapshot.ts";
+import { TextWriter } from "./text-writer.ts";
 import type { Timed } from "./timer-wheel.ts";
 
 /** Between requests, or with a part of the next head. */
@@ -52,6 +53,7 @@ export class Connection implements Timed, BodySink, Sender {
   /** What a line of the access log says of the client, between request id and method. */
   readonly loggedClient: string;
   readonly #socket: Socket;
+  readonly #writer: TextWriter;
   readonly #served: Cell<LinkedSocket>;
   readonly #onClosed: (connection: Connection) => void;
   #state = READY;
@@ -78,6 +80,7 @@ export class Connection implements Timed, BodySink, Sender {
     }: { served: Cell<LinkedSocket>; onClosed: (connection: Connection) => void },
   ) {
     this.#socket = socket;
+    this.#writer = new TextWriter(socket, true);
     this.plane = plane;
     this.#served = served;
     this.#onClosed = onClosed;
@@ -357,7 +360,7 @@ export class Connection implements Timed, BodySink, Sender {
   send(): void {
     const text = this.#unsent;
     this.#unsent = "";
-    if (text !== "" && !this.#socket.destroyed) this.#socket.write(text, "latin1");
+    if (text !== "" && !this.#socket.destroyed) this.#writer.write(text);
   }
 
   writeBytes(bytes: Buffer): void {
@@ -417,7 +420,7 @@ export class Connection implements Timed, BodySink, Sender {
     this.send();
     this.#socket.end();
     const { lingerMs, clientStallMs } = this.plane.timeouts;
-    this.#setDeadline(this.#socket.writableLength > 0 ? clientStallMs : lingerMs);
+    this.#setDeadline(this.#writer.pending ? clientStallMs : lingerMs);
     if (this.#socket.isPaused()) this.#socket.resume();
   }
 
@@ -445,7 +448,7 @@ export class Connection implements Timed, BodySink, Sender {
     this.send();
     if (this.#exchange !== null) this.#leave("client_gone");
     // Answers that are written but not sent yet are still sent; then the socket closes by itself.
-    else if (this.#state === READY && this.#socket.writableLength > 0) this.#linger();
+    else if (this.#state === READY && this.#writer.pending) this.#linger();
     else if (this.#state === READY) this.abort();
   }
 

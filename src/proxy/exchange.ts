@@ -129,8 +129,22 @@ function accessLine(x: Exchange, nowMs: number): string {
   const route = x.rule === null ? "" : x.rule.route;
   const upstreamUs = x.upstreamHeadMs < 0 ? "null" : micros(x.upstreamHeadMs);
   // A valid host has no character that JSON escapes. What few values take is looked up.
-  return `{"time":"${plane.wallTime.timestamp(x.startedMs)}","requestId":"${x.requestId}${connection.loggedClient}${head.method}","host":"${head.host}","path":${jsonText(head.path)},"status":${x.status},"reason":"${x.reason}","durationUs":${micros(nowMs - x.startedMs)},"upstreamUs":${upstreamUs}${armText(route, arm === null ? "" : arm.arm.id)}${x.endpointText},"attempts":${x.attempts},"shielded":${x.shielded},"clientId":${x.clientId === "" ? '""' : jsonText(x.clientId)},"bytesIn":${x.bytesIn},"bytesOut":${x.bytesOut}}\n`;
+  return `{"time":"${plane.wallTime.timestamp(x.startedMs)}","requestId":"${x.requestId}${connection.loggedClient}${head.method}","host":"${head.host}","path":${jsonText(head.path)}${outcomeText(x)}${micros(nowMs - x.startedMs)},"upstreamUs":${upstreamUs}${armText(route, arm === null ? "" : arm.arm.id)}${x.endpointText}${attemptsText(x)}${x.bytesOut}}\n`;
 }
+
+function outcomeText({ status, reason }: Exchange): string {
+  if (status === 200 && reason === "ok") return PLAIN_OUTCOME;
+  return `,"status":${status},"reason":"${reason}","durationUs":`;
+}
+
+function attemptsText({ attempts, shielded, clientId, bytesIn }: Exchange): string {
+  if (attempts === 1 && !shielded && clientId === "" && bytesIn === 0) return PLAIN_ATTEMPTS;
+  return `,"attempts":${attempts},"shielded":${shielded},"clientId":${jsonText(clientId)},"bytesIn":${bytesIn},"bytesOut":`;
+}
+
+/** Most lines say the same here, and each piece less is a piece less to be joined. */
+const PLAIN_OUTCOME = ',"status":200,"reason":"ok","durationUs":';
+const PLAIN_ATTEMPTS = ',"attempts":1,"shielded":false,"clientId":"","bytesIn":0,"bytesOut":';
 
 /** Route and arm as they stand in a line, by route and then by arm. */
 const armTexts = new Map<string, Map<string, string>>();

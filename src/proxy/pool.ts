@@ -9,6 +9,7 @@ import type { Random } from "../base/random.ts";
 import type { EndpointAddress, PoolPart } from "../compile/program.ts";
 import { jsonText } from "./access-log.ts";
 import type { LinkedPool } from "./snapshot.ts";
+import { TextWriter } from "./text-writer.ts";
 import { type TimerWheel } from "./timer-wheel.ts";
 import { Upstream, type UpstreamEvents } from "./upstream.ts";
 
@@ -54,6 +55,7 @@ export class Endpoint {
     this.#shared.live.add(this);
     upstream.socket = this.tls === undefined ? this.#plain(upstream) : this.#secure(upstream);
     const { socket } = upstream;
+    upstream.writer = new TextWriter(socket, this.tls === undefined);
     socket.on("error", () => upstream.closed(false));
     socket.on("end", () => upstream.closed(true));
     socket.on("close", () => upstream.closed(false));

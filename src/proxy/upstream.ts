@@ -12,6 +12,7 @@ import type { ErrorCode } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Endpoint } from "./pool.ts";
 import type { Sender } from "./outbox.ts";
+import type { TextWriter } from "./text-writer.ts";
 import type { Timed, TimerWheel } from "./timer-wheel.ts";
 
 /** What an attempt hears from its connection. Each call names the exchange that owned it. */
@@ -61,6 +62,7 @@ export class Upstream implements Timed, BodySink, Sender {
   readonly wheel: TimerWheel;
   /** Assigned right after construction, for the socket's callbacks need this object. */
   socket!: Socket;
+  writer!: TextWriter;
   exchange: Exchange | null = null;
   state = CONNECTING;
   /** Whether a response was read on this connection before the present request. */
