@@ -15,6 +15,9 @@ export interface ObjectOptions {
 
 const NOT_SUPPORTED = "is not supported by this version";
 
+/** Of so many fields of one object it is said what might be meant: looking takes its time. */
+const FIELDS_REFUSED_MAX = 200;
+
 /** A strict object. Its message for several unknown fields has one line for each, in order. */
 export function object<const Shape extends z.ZodRawShape>(
   shape: Shape,
@@ -24,7 +27,10 @@ export function object<const Shape extends z.ZodRawShape>(
   return z.strictObject(shape, {
     error: (issue) =>
       issue.code === "unrecognized_keys"
-        ? issue.keys.map((key) => refuseField(key, valid, options)).join("\n")
+        ? issue.keys
+            .slice(0, FIELDS_REFUSED_MAX)
+            .map((key) => refuseField(key, valid, options))
+            .join("\n")
         : undefined,
   });
 }

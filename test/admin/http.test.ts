@@ -707,6 +707,20 @@ test("health, readiness, metrics and OpenAPI", async () => {
     headers: { "if-none-match": etag },
   });
   assert.equal(again.status, 304);
+  const v2 = await ask(admin, "GET /openapi/v2");
+  assert.deepEqual([v2.body["swagger"], v2.body["paths"]], ["2.0", {}]);
+});
+
+test("a huge YAML body is refused in time, a key that stands twice by its name", async () => {
+  await using admin = await openAdmin();
+  const type = "application/yaml";
+  const keys = Array.from({ length: 200_000 }, (_, index) => `k${index}:`).join("\n");
+  const huge = await ask(admin, `POST ${BACKENDS}`, { body: keys, type });
+  assert.equal(huge.status, 422);
+  assert.ok(huge.text.length < 100_000, `${huge.text.length} characters`);
+  const twice = await ask(admin, `POST ${BACKENDS}`, { body: "spec: {}\nspec: {}\n", type });
+  assert.equal(twice.status, 400);
+  assert.match(String(twice.body["message"]), /2:1: Map keys must be unique: "spec"/);
 });
 
 /** One GET with headers that fetch would not let through. */

@@ -312,6 +312,40 @@ test("the creators that send protobuf", { skip: MISSING }, async () => {
   ]);
 });
 
+test(
+  "a List, as kubectl prints several resources, is taken back",
+  { skip: MISSING || OLD },
+  async () => {
+    const items = ["one", "two"].map((name) => ({
+      apiVersion: "v1",
+      kind: "ConfigMap",
+      metadata: { name: `list-${name}`, labels: { from: "list" } },
+    }));
+    const created = await ok(
+      "create -f -",
+      JSON.stringify({ apiVersion: "v1", kind: "List", items }),
+    );
+    assert.equal(created, "configmap/list-one created\nconfigmap/list-two created\n");
+    const printed = await ok("get configmaps -l from=list -o yaml");
+    assert.match(printed, /^kind: List$/m);
+    await ok("delete configmaps -l from=list");
+    assert.match(await ok("apply -f -", printed), /list-one created\nconfigmap\/list-two created/);
+    await ok("delete configmaps -l from=list");
+  },
+);
+
+test("a kind that is not served is refused by its name", { skip: MISSING || OLD }, async () => {
+  for (const [document, named] of [
+    [
+      "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n",
+      /no matches for kind "Deployment"/,
+    ],
+    ["apiVersion: example.com/v1\nkind: Own\nmetadata: {name: a}\n", /no matches for kind "Own"/],
+  ] as const) {
+    assert.match(await fails("apply -f -", document), named);
+  }
+});
+
 test("what is not supported is said by name", { skip: MISSING || OLD }, async () => {
   assert.match(
     await fails("apply --server-side -f -", BACKEND),
