@@ -313,8 +313,8 @@ function schedule(
     const result = results.get(metric.name) ?? { name: metric.name, phase: "Pending" as const };
     const due = dueAfter(metric, result, { status, wait: waits.get(metric.name) });
     if (due === undefined) continue;
-    // A clock that was put back must not put a measurement off.
-    const dueAtMs = due.fromMs > nowMs ? nowMs : due.fromMs + due.delayMs;
+    // Neither a clock that was put back nor a time that is none may put a measurement off.
+    const dueAtMs = due.fromMs <= nowMs ? due.fromMs + due.delayMs : nowMs;
     if (dueAtMs <= nowMs) measure.push(metric.name);
     else wakeAtMs = Math.min(wakeAtMs ?? Infinity, dueAtMs);
   }

@@ -191,9 +191,10 @@ export function lastMeasuredAtMs(run: Resource): ReadonlyMap<string, number> {
 /**
  * The metrics that could still speak against the canary but have no verdict on what happened since
  * `sinceMs`: while there is one, a step must not end. A metric that has reached its count, and one
- * that runs dry, holds nothing. A measurement that could not be taken (Error) is no verdict.
+ * that runs dry, holds nothing. A measurement that could not be taken (Error) is no verdict; nor is
+ * one that lies ahead of `nowMs`, for it was taken before the clock was set back.
  */
-export function unmeasuredSince(run: Resource, sinceMs: number): readonly string[] {
+export function unmeasuredSince(run: Resource, sinceMs: number, nowMs: number): readonly string[] {
   const results = new Map(
     (statusOf(run).metricResults ?? []).map((result) => [result.name, result] as const),
   );
@@ -202,12 +203,11 @@ export function unmeasuredSince(run: Resource, sinceMs: number): readonly string
       const result = results.get(name);
       if (result === undefined) return true;
       if (isFinal(result.phase) || result.dryRun === true) return false;
-      return !(result.measurements ?? []).some(
-        (one) =>
-          one.phase !== "Error" &&
-          one.startedAt !== undefined &&
-          Date.parse(one.startedAt) >= sinceMs,
-      );
+      return !(result.measurements ?? []).some(({ phase, startedAt }) => {
+        if (phase === "Error" || startedAt === undefined) return false;
+        const startedAtMs = Date.parse(startedAt);
+        return startedAtMs >= sinceMs && startedAtMs <= nowMs;
+      });
     })
     .map(({ name }) => name);
 }

@@ -13,6 +13,7 @@ import { assert } from "../base/assert.ts";
 import { systemClock } from "../base/clock.ts";
 import { createLogger } from "../base/log.ts";
 import { systemRandom } from "../base/random.ts";
+import { steadyClock } from "../base/steady-clock.ts";
 import { createAnalysisRunController } from "../control/analysis-run/reconcile.ts";
 import { createDriver, type Driver } from "../control/driver.ts";
 import { createEventExpiry } from "../control/event.ts";
@@ -38,7 +39,8 @@ assert(parentPort !== null, "the control thread has a parent");
 const main: MessagePort = parentPort;
 const { memory, options, resumes } = workerData as ControlThreadData;
 const log = createLogger("control", options.logLevel);
-const clock = systemClock;
+/** What is dated in this thread is compared later: whether a verdict is fresh, which of two is older. */
+const clock = steadyClock(systemClock);
 
 function report(message: ThreadReport): void {
   main.postMessage(message);

@@ -57,6 +57,11 @@ class Play {
     this.plan = this.#planned(this.status, []);
   }
 
+  /** Somebody has written to the status. */
+  patch(status: Partial<AnalysisRunStatus>): void {
+    this.plan = this.#planned({ ...this.status, ...status }, []);
+  }
+
   terminate(): void {
     this.plan = this.#planned(this.status, [], { ...this.#spec, terminate: true });
   }
@@ -342,5 +347,11 @@ test("a clock that was put back puts no measurement off", () => {
   run.measure(value(1));
   run.nowMs -= 3_600_000;
   run.replan();
+  assert.deepEqual(run.plan.measure, ["m"]);
+});
+
+test("a time in the status that is none puts no measurement off", () => {
+  const run = play({ interval: "1s", initialDelay: "1s" });
+  run.patch({ startedAt: "soon" });
   assert.deepEqual(run.plan.measure, ["m"]);
 });

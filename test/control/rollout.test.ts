@@ -233,6 +233,27 @@ function isAbort(change: Change): boolean {
 }
 
 describe("clocks", () => {
+  it("a measurement from before a restart is no fresh verdict, though the clock was set back", async () => {
+    const world = new RolloutWorld();
+    world.start();
+    await world.apply(templateDraft());
+    await world.apply(backendDraft({ version: "1" }));
+    await world.apply(rolloutDraft({ strategy: { canary: CANARY } }));
+    await world.edit({ version: "2" });
+    await world.advance(1500);
+    assert.match(world.describe(), /step=1 weight=5 /);
+    await world.kill();
+    world.clock.setWallTime(world.clock.now() - 3_600_000);
+    world.traffic = "none";
+    world.start();
+    await world.advance(60_000);
+    assert.match(world.describe(), /step=1 weight=5 /);
+    world.traffic = "good";
+    await world.advance(10_000);
+    assert.match(world.describe(), /Healthy stable=v2#2/);
+    await world.kill();
+  });
+
   for (const [name, jumpMs] of [
     ["back", -3_600_000],
     ["ahead", 3_600_000],

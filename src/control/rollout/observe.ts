@@ -79,7 +79,7 @@ export class RolloutObserver {
   }
 
   observe(rollout: Resource): RolloutSeen {
-    const { store, dataPlane } = this.#options;
+    const { store, dataPlane, clock } = this.#options;
     const { name } = rollout.metadata;
     const { key, splitKey } = keysOf(rollout);
     const governing = this.#index.governing(key)?.metadata.name;
@@ -88,7 +88,7 @@ export class RolloutObserver {
       workload: key && store.get(key.kind, key.namespace, key.name),
       rival: governing === name ? undefined : governing,
       revisions: revisionsOf(rollout, this.#index.owned("ControllerRevision", rollout)),
-      runs: runsOf(rollout, this.#index.owned("AnalysisRun", rollout)),
+      runs: runsOf(rollout, this.#index.owned("AnalysisRun", rollout), clock.now()),
       acknowledged: weightsOf(dataPlane.acknowledgedSplit(splitKey)),
       routed: dataPlane.routesOf(splitKey).length > 0,
       watchingSinceMs: this.#watchingSinceMs,
@@ -193,7 +193,7 @@ function weightsOf(part: SplitPart | undefined): AcknowledgedWeights | undefined
   };
 }
 
-function runsOf(rollout: Resource, list: readonly Resource[]): readonly RunSeen[] {
+function runsOf(rollout: Resource, list: readonly Resource[], nowMs: number): readonly RunSeen[] {
   return list
     .filter((run) => isOwnedBy(run, rollout))
     .map((run) => ({
@@ -204,6 +204,6 @@ function runsOf(rollout: Resource, list: readonly Resource[]): readonly RunSeen[
       message: messageOf(run),
       waiting: waitingMessage(run),
       createdAt: run.metadata.creationTimestamp,
-      unmeasuredSince: (sinceMs: number) => unmeasuredSince(run, sinceMs),
+      unmeasuredSince: (sinceMs: number) => unmeasuredSince(run, sinceMs, nowMs),
     }));
 }
