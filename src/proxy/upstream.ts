@@ -285,6 +285,7 @@ export class Upstream implements Timed, BodySink, Sender {
   /** More came than was asked for: whoever answers so is not asked again. */
   #excess(): void {
     if (this.state === IDLE) this.destroy();
+    else if (this.state === CLAIMED) this.fail("upstream_reset");
   }
 
   #complete(excess: boolean, nowMs = performance.now()): void {
@@ -305,13 +306,9 @@ export class Upstream implements Timed, BodySink, Sender {
   discard(): void {
     this.#detach();
     const little = this.state === LENGTH && this.#left <= DISCARD_BYTES_MAX && this.#keepAlive;
-    if (!little || !this.requestSent) {
-      this.destroy();
-    } else if (this.#left === 0) {
-      this.#complete(false);
-    } else {
-      this.wheel.schedule(this, performance.now() + DISCARD_MS);
-    }
+    // Who read the head completes the response, for only there it is known whether more came.
+    if (little && this.requestSent) this.wheel.schedule(this, performance.now() + DISCARD_MS);
+    else this.destroy();
   }
 
   #detach(): Exchange | null {
