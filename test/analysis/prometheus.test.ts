@@ -165,6 +165,7 @@ test("a server that is too slow is given up", async () => {
 test("what cannot be asked is said without the values of headers", () => {
   const bad: readonly (readonly [Partial<PrometheusMetric>, RegExp])[] = [
     [{ address: "file:///etc/passwd" }, /must be an http or https URL/],
+    [{ address: "http://secret%zz@p" }, /must be an http or https URL/],
     [{ headers: [{ key: "authorization", value: "secret\r\nx: y" }] }, /"authorization" cannot be/],
     [
       { rangeQuery: { start: "hello", end: "now()", step: "1s" } },

@@ -73,10 +73,20 @@ function addressOf(
   if (url === null || (url.protocol !== "http:" && url.protocol !== "https:")) return undefined;
   const headers: Record<string, string> = {};
   if (url.username !== "" || url.password !== "") {
-    const credentials = decodeURIComponent(`${url.username}:${url.password}`);
+    const credentials = decoded(`${url.username}:${url.password}`);
+    if (credentials === undefined) return undefined;
     headers["authorization"] = `Basic ${Buffer.from(credentials).toString("base64")}`;
   }
   return { url: `${url.origin}${url.pathname.replace(/\/+$/, "")}`, headers };
+}
+
+/** Undefined for a percent sign that encodes nothing, which a URL may hold. */
+function decoded(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
 }
 
 function formOf(spec: PrometheusMetric, nowMs: number): Resolved<URLSearchParams> {

@@ -80,9 +80,13 @@ class Controller implements AnalysisRunController {
     const refused = windows.watch(views.flatMap((view) => watchedBy(view, dataPlane)));
     if (refused > 0) this.#options.log?.warn({ refused }, "too many windows are watched");
     const nowMs = clock.now();
-    const wakes = await Promise.all(
+    const settled = await Promise.allSettled(
       views.map((view, index) => this.#advance(view, memories[index] as Memory, nowMs)),
     );
+    // One run that fails holds up no other, and no activation ends before all of its writes have.
+    const failure = settled.find(({ status }) => status === "rejected");
+    if (failure?.status === "rejected") throw failure.reason;
+    const wakes = settled.map((each) => (each.status === "fulfilled" ? each.value : undefined));
     const wakeAtMs = Math.min(...wakes.map((wake) => wake ?? Infinity));
     return { wakeAtMs: wakeAtMs === Infinity ? undefined : wakeAtMs };
   }
