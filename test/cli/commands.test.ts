@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import path from "node:path";
@@ -110,4 +110,24 @@ test("rollout status --watch outlives a restart of Sluice", async (context) => {
     },
   );
   assert.deepEqual((await ended)[0], 0);
+});
+
+test("a signal during the start ends it in order", async (context) => {
+  const dataDirectory = `${running.dataDirectory}-3`;
+  context.after(() => rmSync(dataDirectory, { recursive: true, force: true }));
+  await using starting = await Sluice.spawn({ workers: 1, dataDirectory });
+  await eventually("it holds its directory", () =>
+    existsSync(path.join(dataDirectory, "lock.pid")),
+  );
+  assert.equal(await starting.stop(), 3, starting.output);
+  assert.match(starting.output, /Stopped before it served/);
+});
+
+test("Sluice serves on when nobody reads what it says", async () => {
+  await using deaf = await Sluice.spawn({ workers: 1, accessLog: "-" });
+  deaf.child.stdout?.destroy();
+  deaf.child.stderr?.destroy();
+  await deaf.untilReady();
+  await deaf.apply(configMap("one"));
+  assert.equal(await deaf.stop(), 0);
 });

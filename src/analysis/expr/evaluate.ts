@@ -12,7 +12,6 @@ import { accepts } from "./type.ts";
 import {
   type Budget,
   type Value,
-  type ValueMap,
   bytes,
   goName,
   isMap,
