@@ -111,16 +111,26 @@ export class HeaderBlock {
 
   /** The lines that are forwarded, each with its CRLF. */
   kept(): string {
+    return this.#kept(-1);
+  }
+
+  /** The first line of the head as it came, and the lines that are forwarded. */
+  keptFromStart(): string {
+    return this.#kept(0);
+  }
+
+  /** `start` is where a range that is forwarded has begun, or -1. */
+  #kept(start: number): string {
     const { lines, text } = this;
     let out = "";
-    let from = -1;
+    let from = start;
     for (let index = 0; index < lines.length; index += 2) {
-      const start = lines[index] as number;
+      const at = lines[index] as number;
       if ((lines[index + 1] as number) < 0) {
-        if (from !== -1) out += text.slice(from, start);
+        if (from !== -1) out += text.slice(from, at);
         from = -1;
       } else if (from === -1) {
-        from = start;
+        from = at;
       }
     }
     return from === -1 ? out : out + text.slice(from, this.end);

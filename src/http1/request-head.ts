@@ -126,18 +126,19 @@ function readLines(head: RequestHead, headersStart: number, seen: Seen): void {
     const colon = text.indexOf(":", at);
     const lineEnd = text.indexOf("\r\n", colon);
     lines.push(at, colon);
-    if (readLine(head, seen, { at, colon, lineEnd })) lines[lines.length - 1] = -colon;
+    if (readLine(head, seen, lineEnd)) lines[lines.length - 1] = -colon;
     at = lineEnd + 2;
   }
 }
 
-/** Reads one line where its name matters; returns whether the line stays behind at this hop. */
-function readLine(
-  head: RequestHead,
-  seen: Seen,
-  { at, colon, lineEnd }: { at: number; colon: number; lineEnd: number },
-): boolean {
-  const { text } = head;
+/**
+ * Reads the line that was noted last, where its name matters; returns whether it stays behind at this
+ * hop.
+ */
+function readLine(head: RequestHead, seen: Seen, lineEnd: number): boolean {
+  const { text, lines } = head;
+  const at = lines[lines.length - 2] as number;
+  const colon = lines[lines.length - 1] as number;
   switch (colon - at) {
     case 2:
       return nameIs(text, at, "te");

@@ -73,7 +73,7 @@ function readLines(head: ResponseHead, headersStart: number, seen: Seen): boolea
     const colon = text.indexOf(":", at);
     const lineEnd = text.indexOf("\r\n", colon);
     lines.push(at, colon);
-    const verdict = readLine(head, seen, { at, colon, lineEnd });
+    const verdict = readLine(head, seen, lineEnd);
     if (verdict === "refuse") return false;
     if (verdict === "drop") lines[lines.length - 1] = -colon;
     at = lineEnd + 2;
@@ -81,12 +81,11 @@ function readLines(head: ResponseHead, headersStart: number, seen: Seen): boolea
   return true;
 }
 
-function readLine(
-  head: ResponseHead,
-  seen: Seen,
-  { at, colon, lineEnd }: { at: number; colon: number; lineEnd: number },
-): "keep" | "drop" | "refuse" {
-  const { text } = head;
+/** Reads the line that was noted last, where its name matters. */
+function readLine(head: ResponseHead, seen: Seen, lineEnd: number): "keep" | "drop" | "refuse" {
+  const { text, lines } = head;
+  const at = lines[lines.length - 2] as number;
+  const colon = lines[lines.length - 1] as number;
   switch (colon - at) {
     case 2:
       return nameIs(text, at, "te") ? "drop" : "keep";

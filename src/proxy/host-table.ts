@@ -30,7 +30,8 @@ export class HostTable<T> {
     pick: (value: T, context: C) => R | undefined,
     context?: C,
   ): R | undefined {
-    const exact = this.#exact.get(host);
+    // An empty map would have the name hashed all the same.
+    const exact = this.#exact.size === 0 ? undefined : this.#exact.get(host);
     if (exact !== undefined) {
       const picked = pick(exact, context as C);
       if (picked !== undefined) return picked;

@@ -42,7 +42,7 @@ function matchTable(table: LinkedTable, head: RequestFields): LinkedMatch | unde
 function matchHost(cell: Cell<PathMatcher>, head: RequestFields): LinkedMatch | undefined {
   const matcher = cell.value;
   if (matcher === undefined) return undefined;
-  const exact = matcher.exact.get(head.path);
+  const exact = matcher.exact.size === 0 ? undefined : matcher.exact.get(head.path);
   if (exact !== undefined) {
     const match = firstFitting(exact, head);
     if (match !== undefined) return match;

@@ -30,33 +30,35 @@ export function relayHead(x: Exchange, head: ResponseHead, whole: string | null)
   if (edits !== null) {
     for (const name of edits.drop) if (!FRAMING.has(name)) head.dropName(name);
   }
-  const line = connectionLine(x);
-  const same = head.http11 && edits === null && head.untouched;
-  if (same && head.hasDate && line === "" && !x.chunkedDown && x.tap === null && whole !== null) {
-    // Nothing is changed, which is the common case: head and body go on as one piece of the text.
-    x.bytesOut = whole.length;
-    x.connection.write(head.text.slice(0, head.end + 2 + whole.length));
-    return;
-  }
-  let text = same
-    ? head.text.slice(0, head.end)
+  const added = addedLines(x, head) + (edits === null ? "" : edits.append);
+  // The status line goes on as it came where it is one of HTTP/1.1.
+  const kept = head.http11
+    ? head.keptFromStart()
     : `HTTP/1.1 ${head.status} ${head.reason}\r\n${head.kept()}`;
-  if (!head.hasDate) text += x.plane.wallTime.dateLine(performance.now());
+  if (x.tap !== null) x.tap.head(head.status, head.header("content-type"));
+  if (whole === null) {
+    x.connection.cork();
+    x.connection.write(`${kept}${added}\r\n`);
+  } else {
+    x.bytesOut = whole.length;
+    // Blank line and body stand behind the header lines in the text, and go on in one piece with
+    // them where nothing is changed.
+    const end = head.end + 2 + whole.length;
+    const same = added === "" && head.http11 && kept.length === head.end;
+    x.connection.write(
+      same ? head.text.slice(0, end) : kept + added + head.text.slice(head.end, end),
+    );
+  }
+}
+
+/** What the gateway itself says in the head of a response. */
+function addedLines(x: Exchange, head: ResponseHead): string {
+  let text = head.hasDate ? "" : x.plane.wallTime.dateLine(performance.now());
   if (head.contentLength !== -1 && !head.keeps("content-length")) {
     text += `content-length: ${head.contentLength}\r\n`;
   }
   if (x.chunkedDown) text += "transfer-encoding: chunked\r\n";
-  text += line;
-  if (edits !== null) text += edits.append;
-  text += "\r\n";
-  if (x.tap !== null) x.tap.head(head.status, head.header("content-type"));
-  if (whole === null) {
-    x.connection.cork();
-  } else if (whole !== "") {
-    x.bytesOut = whole.length;
-    text += whole;
-  }
-  x.connection.write(text);
+  return text + connectionLine(x);
 }
 
 /** Sends bytes of the body. They are copied, for the buffer is the next read's. */
