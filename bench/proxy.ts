@@ -1,8 +1,9 @@
 /**
  * What a proxied request costs: CPU per request of Sluice, nginx and http-proxy on the same work — 64
  * keep-alive connections, 1 KB answers, a 90/10 split over two origins. Each proxy has one core to
- * itself; load and origins have the other. nginx and Sluice log JSON and set a request id, and take
- * turns, so that what disturbs the machine disturbs both; the ratio of each pair is what counts.
+ * itself; load (wrk) and origins (an nginx that answers by itself) have the other, and are cheap
+ * enough to leave it idle part of the time. nginx and Sluice log JSON to a file and set a request id,
+ * and take turns, so that what disturbs the machine disturbs both; the ratio of each pair counts.
  */
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
 import {
@@ -27,6 +28,8 @@ const LOAD_CORE = "1";
 const PINNED = "taskset";
 const INSTALLER = "apt-get";
 const CONNECTIONS = 64;
+const BASELINE_RUNS_MAX = 3;
+const ANSWER_BYTES = 1024;
 const HEADERS = ["User-Agent: bench", "Accept: */*", "Cookie: session=0123456789"];
 /** Clock ticks of /proc per second (USER_HZ, fixed at 100 on Linux). */
 const TICKS_PER_SECOND = 100;
@@ -34,9 +37,16 @@ const TICKS_PER_SECOND = 100;
 interface Measured {
   readonly microseconds: number;
   readonly requestsPerSecond: number;
-  /** Share of the proxy's core that was used. */
+  /** Share of the proxy's core that the proxy used. */
   readonly busy: number;
+  /** Share of the other core that was used, by load, origins and whatever else runs. */
+  readonly loadBusy: number;
   readonly errors: number;
+}
+
+interface Ports {
+  readonly stable: number;
+  readonly canary: number;
 }
 
 interface Runner {
@@ -53,10 +63,8 @@ async function benchProxy(args: readonly string[]): Promise<unknown> {
   const directory = mkdtempSync(path.join(tmpdir(), "sluice-bench-"));
   const started: ChildProcess[] = [];
   try {
-    const origins = pinned(LOAD_CORE, process.execPath, [path.join(HERE, "origin.ts")]);
-    started.push(origins);
-    const [stable, canary] = (await firstLine(origins)).split(" ").map(Number) as [number, number];
-    const ports = { stable, canary };
+    const ports = { stable: await freePort(), canary: await freePort() };
+    started.push(await startOrigins(directory, ports));
     const sluice = await startSluice(directory, ports);
     started.push(sluice.process);
     const nginx = await startNginx(directory, ports);
@@ -92,28 +100,43 @@ async function compare(
       `pair ${pair + 1}: sluice ${show(ours)}, nginx ${show(theirs)}, ratio ${round(ratios.at(-1) ?? 0)}`,
     );
   }
-  const slow = await measure(baseline, seconds);
-  say(`http-proxy ${show(slow)}`);
+  const slow: Measured[] = [];
+  for (let run = 0; run < Math.min(pairs, BASELINE_RUNS_MAX); run++) {
+    slow.push(await measure(baseline, seconds));
+    say(`http-proxy ${show(slow.at(-1) as Measured)}`);
+  }
+  return summary({ ...all, slow }, ratios, seconds);
+}
+
+function summary(
+  all: { sluice: Measured[]; nginx: Measured[]; slow: Measured[] },
+  ratios: number[],
+  seconds: number,
+): unknown {
+  const compared = [...all.sluice, ...all.nginx];
+  const theirs = median(all.slow.map(({ microseconds }) => microseconds));
   const ours = median(all.sluice.map(({ microseconds }) => microseconds));
   return {
     benchmark: "proxy",
-    pairs,
+    pairs: ratios.length,
     secondsPerRun: seconds,
     sluiceMicroseconds: round(ours),
     nginxMicroseconds: round(median(all.nginx.map(({ microseconds }) => microseconds))),
     ratio: round(median(ratios)),
     ratioMin: round(Math.min(...ratios)),
     ratioMax: round(Math.max(...ratios)),
-    httpProxyMicroseconds: round(slow.microseconds),
-    timesFewerThanHttpProxy: round(slow.microseconds / ours),
-    busyMin: round(Math.min(...[...all.sluice, ...all.nginx].map(({ busy }) => busy))),
-    errors: [...all.sluice, ...all.nginx, slow].reduce((sum, { errors }) => sum + errors, 0),
+    httpProxyMicroseconds: round(theirs),
+    timesFewerThanHttpProxy: round(theirs / ours),
+    busyMin: round(Math.min(...compared.map(({ busy }) => busy))),
+    loadBusyMax: round(Math.max(...compared.map(({ loadBusy }) => loadBusy))),
+    errors: [...compared, ...all.slow].reduce((sum, { errors }) => sum + errors, 0),
   };
 }
 
 async function measure(runner: Runner, seconds: number): Promise<Measured> {
   const pid = runner.process.pid as number;
   const before = cpuTicks(pid);
+  const loadBefore = coreTicks(LOAD_CORE);
   const startedMs = performance.now();
   const url = `http://127.0.0.1:${runner.port}/api/items?page=2`;
   const load = pinned(LOAD_CORE, "wrk", [
@@ -124,6 +147,7 @@ async function measure(runner: Runner, seconds: number): Promise<Measured> {
   load.stdout?.on("data", (text) => (output += String(text)));
   await gone(load);
   const elapsed = (performance.now() - startedMs) / 1000;
+  const loadAfter = coreTicks(LOAD_CORE);
   const cpuSeconds = (cpuTicks(pid) - before) / TICKS_PER_SECOND;
   const requests = Number(/(\d+) requests in/.exec(output)?.[1] ?? 0);
   if (requests === 0) throw new Error(`${runner.name} answered nothing: ${output}`);
@@ -136,6 +160,7 @@ async function measure(runner: Runner, seconds: number): Promise<Measured> {
     microseconds: (cpuSeconds * 1e6) / requests,
     requestsPerSecond: requests / elapsed,
     busy: cpuSeconds / seconds,
+    loadBusy: 1 - (loadAfter.idle - loadBefore.idle) / (loadAfter.all - loadBefore.all),
     errors: failed + sockets,
   };
 }
@@ -154,6 +179,22 @@ function cpuTicks(pid: number): number {
   return ticks;
 }
 
+/** How long a core has been idle and has existed, in clock ticks (proc_stat(5)). */
+function coreTicks(core: string): { idle: number; all: number } {
+  const lines = readFileSync("/proc/stat", "utf8").split("\n");
+  const fields =
+    lines
+      .find((line) => line.startsWith(`cpu${core} `))
+      ?.split(" ")
+      .map(Number) ?? [];
+  // user, nice, system, idle, iowait, irq, softirq, steal; guest time is in user's already.
+  const times = fields.slice(1, 9);
+  return {
+    idle: (times[3] ?? 0) + (times[4] ?? 0),
+    all: times.reduce((sum, ticks) => sum + ticks, 0),
+  };
+}
+
 function statFields(pid: string): string[] | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, "utf8");
@@ -164,10 +205,41 @@ function statFields(pid: string): string[] | undefined {
   }
 }
 
-async function startSluice(
-  directory: string,
-  ports: { stable: number; canary: number },
-): Promise<Runner> {
+/** Two origins in one nginx, each of which answers every request with the same 1 KB. */
+async function startOrigins(directory: string, ports: Ports): Promise<ChildProcess> {
+  const server = (port: number): string =>
+    `server { listen 127.0.0.1:${port} backlog=4096; location / { return 200 "${"x".repeat(ANSWER_BYTES)}"; } }`;
+  const child = runNginx(LOAD_CORE, path.join(directory, "origins"), [
+    "access_log off;",
+    "default_type text/plain;",
+    server(ports.stable),
+    server(ports.canary),
+  ]);
+  await answering(ports.stable);
+  return child;
+}
+
+/** An nginx of one worker; `http` are lines of its http block. */
+function runNginx(core: string, home: string, http: readonly string[]): ChildProcess {
+  mkdirSync(home);
+  const kinds = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+  const conf = `worker_processes 1;
+daemon off;
+pid ${home}/pid;
+error_log ${home}/error.log;
+events { worker_connections 4096; }
+http {
+  ${kinds.map((kind) => `${kind}_temp_path ${home}/${kind};`).join(" ")}
+  keepalive_requests 1000000000;
+  ${http.join("\n  ")}
+}
+`;
+  const file = path.join(home, "nginx.conf");
+  writeFileSync(file, conf);
+  return pinned(core, "nginx", ["-c", file, "-e", `${home}/error.log`]);
+}
+
+async function startSluice(directory: string, ports: Ports): Promise<Runner> {
   const port = await freePort();
   const admin = await freePort();
   const backend = (name: string, to: number): string =>
@@ -205,34 +277,23 @@ spec:
   return { name: "sluice", process: child, port };
 }
 
-async function startNginx(
-  directory: string,
-  ports: { stable: number; canary: number },
-): Promise<Runner> {
+async function startNginx(directory: string, ports: Ports): Promise<Runner> {
   const port = await freePort();
   const home = path.join(directory, "nginx");
-  mkdirSync(home);
   const upstream = (name: string, to: number): string =>
-    `upstream ${name} { server 127.0.0.1:${to}; keepalive 64; }`;
+    `upstream ${name} { server 127.0.0.1:${to}; keepalive ${CONNECTIONS}; keepalive_requests 1000000000; }`;
   const fields = [
     '"time":"$time_iso8601","requestId":"$request_id","client":"$remote_addr","method":"$request_method"',
     '"host":"$host","path":"$uri","status":$status,"duration":$request_time,"upstream":"$upstream_response_time"',
     '"arm":"$arm","endpoint":"$upstream_addr","bytesIn":$request_length,"bytesOut":$body_bytes_sent',
   ].join(",");
-  const conf = `worker_processes 1;
-daemon off;
-pid ${home}/pid;
-error_log ${home}/error.log;
-events { worker_connections 4096; }
-http {
-  log_format json escape=json '{${fields}}';
-  access_log ${home}/access.log json buffer=64k flush=1s;
-  ${["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map((kind) => `${kind}_temp_path ${home}/${kind};`).join(" ")}
-  keepalive_requests 1000000000;
-  split_clients "$request_id" $arm { 10% canary; * stable; }
-  ${upstream("stable", ports.stable)}
-  ${upstream("canary", ports.canary)}
-  server {
+  const child = runNginx(PROXY_CORE, home, [
+    `log_format json escape=json '{${fields}}';`,
+    `access_log ${home}/access.log json buffer=64k flush=1s;`,
+    'split_clients "$request_id" $arm { 10% canary; * stable; }',
+    upstream("stable", ports.stable),
+    upstream("canary", ports.canary),
+    `server {
     listen 127.0.0.1:${port} backlog=4096;
     location /api {
       proxy_pass http://$arm;
@@ -245,20 +306,13 @@ http {
       proxy_set_header X-Forwarded-Host $http_host;
       proxy_set_header X-Forwarded-Port $server_port;
     }
-  }
-}
-`;
-  const file = path.join(home, "nginx.conf");
-  writeFileSync(
-    file,
-    conf.replaceAll("keepalive 64;", "keepalive 64; keepalive_requests 1000000000;"),
-  );
-  const child = pinned(PROXY_CORE, "nginx", ["-c", file, "-e", `${home}/error.log`]);
+  }`,
+  ]);
   await answering(port);
   return { name: "nginx", process: child, port };
 }
 
-async function startHttpProxy(ports: { stable: number; canary: number }): Promise<Runner> {
+async function startHttpProxy(ports: Ports): Promise<Runner> {
   const args = [path.join(HERE, "http-proxy.ts"), String(ports.stable), String(ports.canary)];
   const child = pinned(PROXY_CORE, process.execPath, args);
   return { name: "http-proxy", process: child, port: Number(await firstLine(child)) };
@@ -332,8 +386,12 @@ function round(value: number): number {
   return Math.round(value * 100) / 100;
 }
 
-function show({ microseconds, requestsPerSecond, busy }: Measured): string {
-  return `${round(microseconds)} µs (${Math.round(requestsPerSecond)}/s, core ${Math.round(busy * 100)} %)`;
+function percent(share: number): number {
+  return Math.round(share * 100);
+}
+
+function show({ microseconds, requestsPerSecond, busy, loadBusy }: Measured): string {
+  return `${round(microseconds)} µs (${Math.round(requestsPerSecond)}/s, core ${percent(busy)} %, load ${percent(loadBusy)} %)`;
 }
 
 function say(text: string): void {
