@@ -41,6 +41,19 @@ test("a name never reaches another path of the API", () => {
   assert.doesNotMatch(result.stderr, /^ +at /m);
 });
 
+test("rollout status refuses flags that it would pass over", () => {
+  const status = ["rollout", "status", "x", "--server", running.adminUrl];
+  for (const [flags, says] of [
+    [["--watch", "-o", "json"], /"json" with --watch; valid: table/],
+    [["-o", "wide"], /"wide"; valid: table, json, yaml/],
+    [["--timeout", "1s"], /--timeout needs --watch/],
+  ] as const) {
+    const result = sluice(...status, ...flags);
+    assert.equal(result.status, 2, result.stderr);
+    assert.match(result.stderr, says);
+  }
+});
+
 test("a server that is not Sluice is named", async () => {
   const server = createServer((_request, response) => response.end("<html>"));
   server.listen(0, "127.0.0.1");

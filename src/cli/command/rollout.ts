@@ -11,6 +11,7 @@ import {
   undoPatch,
 } from "../../rollout/actions.ts";
 import { Client } from "../client.ts";
+import { CommandError, EXIT } from "../exit.ts";
 import {
   parseDurationOption,
   parseWholeNumber,
@@ -65,6 +66,7 @@ function addStatus(rollout: Command): void {
     .option("--timeout <duration>", "with --watch: give up after this", parseDurationOption, 0)
     .option("-o, --output <format>", "table, json or yaml", "table")
     .action(async (name: string, flags: StatusFlags) => {
+      refuseStatusFlags(flags);
       const client = new Client(flags.server);
       const target = { namespace: flags.namespace, name };
       const watching = { timeoutMs: flags.timeout, isTerminal: process.stdout.isTTY };
@@ -73,6 +75,17 @@ function addStatus(rollout: Command): void {
           ? await watchStatus(client, target, watching)
           : await status(client, target, parseOutputFormat(flags.output));
     });
+}
+
+/** What would be passed over in silence. */
+function refuseStatusFlags({ watch = false, timeout, output }: StatusFlags): void {
+  const valid = watch ? ["table"] : ["table", "json", "yaml"];
+  if (!valid.includes(output)) {
+    const where = watch ? " with --watch" : "";
+    const text = `Unknown output "${output}"${where}; valid: ${valid.join(", ")}`;
+    throw new CommandError(text, EXIT.usage);
+  }
+  if (timeout > 0 && !watch) throw new CommandError("--timeout needs --watch", EXIT.usage);
 }
 
 function addVerb(rollout: Command, verb: string, summary: string): Command {
