@@ -64,9 +64,7 @@ class FolderWatcher {
     const wanted = new Set([...folders, ...files.map(({ file }) => path.dirname(file))]);
     for (const given of this.#options.paths) wanted.add(path.dirname(path.resolve(given)));
     for (const [folder, watcher] of this.#watched) {
-      if (wanted.has(folder)) continue;
-      watcher.close();
-      this.#watched.delete(folder);
+      if (!wanted.has(folder)) this.#unwatch(folder, watcher);
     }
     for (const folder of wanted) if (!this.#watched.has(folder)) this.#watch(folder);
   }
@@ -74,17 +72,21 @@ class FolderWatcher {
   #watch(folder: string): void {
     try {
       const watcher = watch(folder, { persistent: false }, (_event, name) => {
+        // The folder itself has gone: what comes in its place is watched anew at the next look.
+        if (name === path.basename(folder)) this.#unwatch(folder, watcher);
         if (name === null || this.#concerns(path.join(folder, name))) this.#noteChange();
       });
       // Looking every two seconds goes on without the notifications.
-      watcher.on("error", () => {
-        watcher.close();
-        this.#watched.delete(folder);
-      });
+      watcher.on("error", () => this.#unwatch(folder, watcher));
       this.#watched.set(folder, watcher);
     } catch {
       // As above: too many watches, or a folder that has just gone.
     }
+  }
+
+  #unwatch(folder: string, watcher: FSWatcher): void {
+    watcher.close();
+    if (this.#watched.get(folder) === watcher) this.#watched.delete(folder);
   }
 
   #concerns(place: string): boolean {
