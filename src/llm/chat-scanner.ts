@@ -1,7 +1,7 @@
 /**
  * Counts what passes by in an OpenAI chat completion answer: when its first token came and how many
  * tokens were used. It looks at the bytes on their way and changes none; where they are cut makes no
- * difference. Usage is the provider's own word; a stream that says nothing of it (the client did not
+ * difference, and whatever a provider sends, it never throws. Usage is the provider's own word; a stream that says nothing of it (the client did not
  * ask for `stream_options.include_usage`) is counted by its deltas, which providers send one a token.
  */
 
@@ -28,18 +28,21 @@ const TAIL_BYTES_MAX = 16 * 1024;
 
 /** The scanner for a body of this content type; undefined where there is nothing to count. */
 export function createChatScanner(contentType: string): ChatScanner | undefined {
-  if (contentType.startsWith("text/event-stream")) return new StreamScanner();
-  if (contentType.startsWith("application/json")) return new BodyScanner();
+  const type = contentType.toLowerCase();
+  if (type.startsWith("text/event-stream")) return new StreamScanner();
+  if (type.startsWith("application/json")) return new BodyScanner();
   return undefined;
 }
 
-interface Chunk {
-  readonly usage?: {
-    readonly prompt_tokens?: unknown;
-    readonly completion_tokens?: unknown;
-  } | null;
-  readonly choices?: readonly { readonly delta?: Readonly<Record<string, unknown>> }[];
-}
+/** No answer has more tokens than this: a larger number is not believed. */
+const TOKENS_MAX = 1_000_000_000;
+const USAGE = /"usage"\s*:\s*\{/;
+/** A delta with nothing in it, or with nothing but a role and empty values. */
+const EMPTY_DELTA =
+  /"delta"\s*:\s*(?:null|\{\s*(?:(?:"role"\s*:\s*"[^"]*"|"\w+"\s*:\s*(?:null|""))\s*(?:,\s*)?)*\})/y;
+
+/** An object as it came, of which nothing is known. */
+type Unchecked = Readonly<Record<string, unknown>>;
 
 class StreamScanner implements ChatScanner {
   firstTokenAtMs: number | undefined;
@@ -75,18 +78,24 @@ class StreamScanner implements ChatScanner {
   /** Most lines are deltas after the first, which need no more than a look at their text. */
   #take(line: string, nowMs: number): void {
     if (!line.startsWith("data:")) return;
-    const mayHoldUsage = line.includes('"usage":{') || line.includes('"usage": {');
-    if (this.firstTokenAtMs !== undefined && !mayHoldUsage) {
-      if (line.includes('"delta"')) this.#deltas += 1;
+    if (this.firstTokenAtMs !== undefined) {
+      const at = line.indexOf('"delta"');
+      if (at !== -1 && !isEmptyDelta(line, at)) this.#deltas += 1;
+      if (!line.includes('"usage"') || !USAGE.test(line)) return;
+      this.#usage = usageOf(parseChunk(line.slice("data:".length))) ?? this.#usage;
       return;
     }
     const chunk = parseChunk(line.slice("data:".length));
-    if (chunk === undefined) return;
     this.#usage = usageOf(chunk) ?? this.#usage;
-    if (!(chunk.choices ?? []).some(({ delta }) => holdsToken(delta))) return;
-    this.firstTokenAtMs ??= nowMs;
+    if (!holdsToken(chunk)) return;
+    this.firstTokenAtMs = nowMs;
     this.#deltas += 1;
   }
+}
+
+function isEmptyDelta(line: string, at: number): boolean {
+  EMPTY_DELTA.lastIndex = at;
+  return EMPTY_DELTA.test(line);
 }
 
 class BodyScanner implements ChatScanner {
@@ -101,9 +110,7 @@ class BodyScanner implements ChatScanner {
   }
 
   usage(): ChatUsage {
-    const whole = parseChunk(this.#tail);
-    const usage = whole === undefined ? undefined : usageOf(whole);
-    return usage ?? this.#usageInTail();
+    return usageOf(parseChunk(this.#tail)) ?? this.#usageInTail();
   }
 
   /** The body was longer than what is kept: the numbers are read where they stand. */
@@ -113,36 +120,47 @@ class BodyScanner implements ChatScanner {
     const input = /"prompt_tokens"\s*:\s*(\d+)/.exec(text)?.[1];
     const output = /"completion_tokens"\s*:\s*(\d+)/.exec(text)?.[1];
     return {
-      inputTokens: Number(input ?? 0),
-      outputTokens: Number(output ?? 0),
+      inputTokens: countOf(Number(input ?? 0)),
+      outputTokens: countOf(Number(output ?? 0)),
       reported: output !== undefined,
     };
   }
 }
 
-function parseChunk(text: string): Chunk | undefined {
+function parseChunk(text: string): Unchecked | undefined {
   try {
-    const parsed: unknown = JSON.parse(text);
-    return typeof parsed === "object" && parsed !== null ? parsed : undefined;
+    return asObject(JSON.parse(text));
   } catch {
     return undefined;
   }
 }
 
-function usageOf({ usage }: Chunk): ChatUsage | undefined {
-  if (usage === undefined || usage === null) return undefined;
-  const { prompt_tokens: input, completion_tokens: output } = usage;
-  return { inputTokens: countOf(input), outputTokens: countOf(output), reported: true };
+function asObject(value: unknown): Unchecked | undefined {
+  return typeof value === "object" && value !== null ? (value as Unchecked) : undefined;
+}
+
+function usageOf(chunk: Unchecked | undefined): ChatUsage | undefined {
+  const usage = asObject(chunk?.["usage"]);
+  if (usage === undefined) return undefined;
+  return {
+    inputTokens: countOf(usage["prompt_tokens"]),
+    outputTokens: countOf(usage["completion_tokens"]),
+    reported: true,
+  };
 }
 
 function countOf(value: unknown): number {
-  return typeof value === "number" && Number.isFinite(value) && value >= 0 ? value : 0;
+  return typeof value === "number" && value >= 0 && value <= TOKENS_MAX ? value : 0;
 }
 
 /** A first delta with the role alone is not a token; text, reasoning and tool calls are. */
-function holdsToken(delta: Readonly<Record<string, unknown>> | undefined): boolean {
-  if (delta === undefined || delta === null) return false;
-  return Object.entries(delta).some(
-    ([key, value]) => key !== "role" && value !== null && value !== "" && value !== undefined,
-  );
+function holdsToken(chunk: Unchecked | undefined): boolean {
+  const choices = chunk?.["choices"];
+  if (!Array.isArray(choices)) return false;
+  return choices.some((choice) => {
+    const delta = asObject(asObject(choice)?.["delta"]) ?? {};
+    return Object.entries(delta).some(
+      ([key, value]) => key !== "role" && value !== null && value !== "" && value !== undefined,
+    );
+  });
 }

@@ -8,6 +8,7 @@ import { parseChatRequest, replaceModel } from "../llm/chat-request.ts";
 import { type ChatScanner, createChatScanner } from "../llm/chat-scanner.ts";
 import { FIELD } from "../shared/metrics.ts";
 import { startAttempt } from "./attempt.ts";
+import { BodyBuffer } from "./body-buffer.ts";
 import { armRow, choose } from "./choose.ts";
 import type { BodyCollector, Exchange, ResponseTap } from "./exchange.ts";
 import { upstreamHead } from "./forward.ts";
@@ -16,8 +17,11 @@ import type { LinkedArm, LinkedModelRule, LinkedRule } from "./snapshot.ts";
 import type { ModelRoutePart } from "../compile/program.ts";
 
 const MODELS_PATH = "/v1/models";
-/** What a client must not say to a provider, and what would keep us from counting tokens. */
-const DROPPED = ["authorization", "accept-encoding", "x-ai-eg-model"] as const;
+/**
+ * What a client says to the gateway and must not say to a provider, and what would keep us from
+ * counting tokens.
+ */
+const DROPPED = ["authorization", "cookie", "accept-encoding", "x-ai-eg-model"] as const;
 
 /** Takes a request of an LLM route, of whose body `x.held` is what has come. */
 export function handleModels(x: Exchange, rule: LinkedRule): void {
@@ -82,8 +86,7 @@ function escapeNonLatin(json: string): string {
 class ChatCollector implements BodyCollector {
   readonly #rule: LinkedRule;
   readonly #bytesMax: number;
-  readonly #slices: Buffer[] = [];
-  #bytes = 0;
+  readonly #body = new BodyBuffer();
 
   constructor(rule: LinkedRule, bytesMax: number) {
     this.#rule = rule;
@@ -92,15 +95,14 @@ class ChatCollector implements BodyCollector {
 
   slice(x: Exchange, bytes: Buffer): void {
     if (x.finished) return;
-    this.#bytes += bytes.length;
-    if (this.#bytes > this.#bytesMax) respondError(x, "body_too_large");
-    else this.#slices.push(bytes);
+    if (this.#body.length + bytes.length > this.#bytesMax) respondError(x, "body_too_large");
+    else this.#body.append(bytes);
   }
 
   end(x: Exchange): void {
     if (x.finished) return;
     x.collector = null;
-    forwardChat(x, this.#rule, Buffer.concat(this.#slices, this.#bytes).toString("utf8"));
+    forwardChat(x, this.#rule, this.#body.take().toString("utf8"));
   }
 }
 
@@ -124,7 +126,8 @@ function forwardChat(x: Exchange, rule: LinkedRule, body: string): void {
     return;
   }
   const override = x.choice.backend?.modelNameOverride ?? null;
-  const bytes = Buffer.from(override === null ? body : replaceModel(body, override), "utf8");
+  const sent = override === null ? body : replaceModel(body, request, override);
+  const bytes = Buffer.from(sent, "utf8");
   x.held = [bytes];
   x.heldBytes = bytes.length;
   x.headFor = (arm) => providerHead(x, arm, bytes.length);
@@ -186,7 +189,13 @@ class ChatTap implements ResponseTap {
   }
 
   bytes(buffer: Buffer, start: number, end: number): void {
-    this.#scanner?.push(buffer.subarray(start, end), performance.now());
+    try {
+      this.#scanner?.push(buffer.subarray(start, end), performance.now());
+    } catch (error) {
+      // Who looks on must not break what it looks at.
+      this.#scanner = undefined;
+      this.#exchange.plane.onBug(error);
+    }
   }
 
   finish(): void {
