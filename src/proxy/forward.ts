@@ -3,6 +3,7 @@
  * and with what the gateway says about the client. What is added comes after what was nominated away
  * (RFC 9110 §7.6.1), so that no client can take it off again.
  */
+import type { RequestHead } from "../http1/request-head.ts";
 import { cookieWithout } from "./cookie.ts";
 import type { Exchange } from "./exchange.ts";
 import { isSafeHeader, rewriteTarget } from "./rewrite.ts";
@@ -51,19 +52,21 @@ export function upstreamHead(x: Exchange, overrides: Overrides | null): string |
   }
   head.dropName("x-request-id");
   if (auth !== null) {
-    for (const name of auth.stripHeaders) head.dropName(name);
-    if (auth.stripCookies.length > 0) text += strippedCookies(x, auth.stripCookies);
+    for (const name of auth.stripHeaders) dropHeader(head, name);
   }
   const clientHeader = auth?.auth.forwardClientIdHeader;
   if (clientHeader !== undefined) {
-    head.dropName(clientHeader.toLowerCase());
+    dropHeader(head, clientHeader.toLowerCase());
     if (!isSafeHeader(clientHeader, x.clientId)) return undefined;
     text += `${clientHeader}: ${x.clientId}\r\n`;
   }
   if (edits !== null) {
-    for (const name of edits.drop) if (!FRAMING.has(name)) head.dropName(name);
+    for (const name of edits.drop) if (!FRAMING.has(name)) dropHeader(head, name);
   }
-  for (const name of overrides?.drop ?? []) head.dropName(name);
+  for (const name of overrides?.drop ?? []) dropHeader(head, name);
+  if (auth !== null && auth.stripCookies.length > 0 && head.keeps("cookie")) {
+    text += strippedCookies(x, auth.stripCookies);
+  }
   if (overrides?.contentLength !== undefined) {
     head.dropName("content-length");
     text += `content-length: ${overrides.contentLength}\r\n`;
@@ -80,6 +83,23 @@ export function upstreamHead(x: Exchange, overrides: Overrides | null): string |
     text += edits.append;
   }
   return `${text}${overrides?.append ?? ""}\r\n`;
+}
+
+/**
+ * Drops a header that the gateway writes or that must not go on, and every line that CGI-style
+ * servers would read as it: they make one variable of "x-user" and "x_user".
+ */
+function dropHeader(head: RequestHead, lowerName: string): void {
+  head.dropName(lowerName);
+  if (!head.text.includes("_") && !lowerName.includes("_")) return;
+  const { lines, text } = head;
+  const folded = lowerName.replaceAll("_", "-");
+  for (let index = 0; index < lines.length; index += 2) {
+    const start = lines[index] as number;
+    const colon = Math.abs(lines[index + 1] as number);
+    if (colon - start !== folded.length) continue;
+    if (text.slice(start, colon).toLowerCase().replaceAll("_", "-") === folded) head.drop(index);
+  }
 }
 
 /** Whether request line and header lines can go upstream exactly as they came. */

@@ -66,7 +66,8 @@ export function linkModelRoute(part: ModelRoutePart, links: RuleLinks): LinkedRu
     route: part.route,
     row: links.row(part.route),
     armRows: new Map(),
-    auth: part.auth === undefined ? null : linkAuth(part.auth, links),
+    // A provider is a third party: the gateway's keys are not for it, whatever the policy says.
+    auth: part.auth === undefined ? null : linkAuth({ ...part.auth, sanitize: true }, links),
     limits: linkLimits(part.limits, links.seed),
     redirect: null,
     responseEdits: null,
