@@ -50,7 +50,7 @@ export function startAttempt(x: Exchange, arm: LinkedArm, fresh: Endpoint | null
   const idle = fresh === null ? endpoint.takeIdle() : undefined;
   if (idle !== undefined) {
     own(x, idle);
-    if (x.held === null && x.bodyEnded) {
+    if (headOnly(x)) {
       idle.claim();
       x.plane.outbox.add(idle);
     } else {
@@ -104,7 +104,7 @@ function dispatch(x: Exchange, upstream: Upstream, nowMs: number): void {
   const headMs = nowMs + (arm.pool.value?.part.responseHeadTimeoutMs ?? 60_000);
   x.plane.wheel.schedule(upstream, Math.min(headMs, attemptDeadlineMs(x)));
   const { socket } = upstream;
-  if (x.held === null && x.bodyEnded) {
+  if (headOnly(x)) {
     upstream.writer.write(x.upstreamHead);
     upstream.requestSent = true;
     return;
@@ -116,6 +116,11 @@ function dispatch(x: Exchange, upstream: Upstream, nowMs: number): void {
   if (x.bodyEnded) endBody(x);
   socket.uncork();
   if (!socket.writableNeedDrain) x.connection.resume();
+}
+
+/** Whether the head is all there is to send: neither a body nor the end of one. */
+function headOnly(x: Exchange): boolean {
+  return x.held === null && x.bodyEnded && !x.chunkedUp;
 }
 
 /** The arm's gate closed before anything was sent: another arm takes the request. */

@@ -4,12 +4,12 @@ import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:https";
-import type { AddressInfo } from "node:net";
+import { createServer as createNetServer, type AddressInfo, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { oneRoute, STABLE, testGateway } from "../support/gateway.ts";
-import { countResponses, RawClient } from "../support/upstream.ts";
+import { countResponses, eventually, RawClient, statuses } from "../support/upstream.ts";
 
 const GET = "GET / HTTP/1.1\r\nHost: app\r\n\r\n";
 
@@ -68,6 +68,39 @@ describe("TLS upstream", { skip: hasOpenssl() ? false : "openssl makes the certi
     }
     assert.equal(connections, 1);
     assert.equal(gateway.metric("ok", STABLE), 3);
+  });
+
+  test("a chunked body that turns out empty while the connection is made is ended upstream", async () => {
+    const held: Socket[] = [];
+    const door = createNetServer((socket) => held.push(socket));
+    door.listen(0, "127.0.0.1");
+    await once(door, "listening");
+    using _closed = {
+      [Symbol.dispose]() {
+        door.close();
+        for (const socket of held) socket.destroy();
+      },
+    };
+    const tls = { serverName: "origin.test", caCertificates: certificate };
+    const parts = oneRoute({ stable: [(door.address() as AddressInfo).port], pool: { tls } });
+    await using gateway = await testGateway({ parts });
+    using client = new RawClient(gateway.port);
+    client.send(
+      "POST / HTTP/1.1\r\nHost: app\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n",
+    );
+    await client.until(({ received }) => received.includes("100 Continue"));
+    client.send("0\r\n\r\n");
+    // What another client is told came after the body's end.
+    using other = new RawClient(gateway.port);
+    other.send("TRACE / HTTP/1.1\r\nHost: app\r\n\r\n");
+    await other.responses(1);
+    await eventually(() => held.length === 1);
+    server.emit("connection", held[0]);
+    await client.until(({ received }) => received.includes("HTTP/1.1 200 OK"));
+    client.send(GET);
+    await client.responses(2);
+    assert.deepEqual(statuses(client.received.replaceAll("x", "\n")), [200, 200]);
+    assert.equal(gateway.metric("ok", STABLE), 2);
   });
 
   const refused: [name: string, tls: { serverName: string; caCertificates?: string }][] = [
