@@ -5,6 +5,7 @@ import { Client } from "../client.ts";
 import { CommandError, EXIT } from "../exit.ts";
 import {
   collect,
+  examples,
   type NamespaceFlags,
   type ServerFlags,
   withNamespace,
@@ -37,6 +38,7 @@ export function addResourceCommands(program: Command): void {
       "a file, a folder or - for standard input; repeatable",
       collect,
     )
+    .addHelpText("after", examples("sluice check -f config/canary.yaml -f policies/"))
     .action(async ({ file }: FileFlags) => {
       process.exitCode = await check(file);
     });
@@ -49,6 +51,13 @@ export function addResourceCommands(program: Command): void {
       collect,
     )
     .option("--dry-run", "everything but the write")
+    .addHelpText(
+      "after",
+      examples(
+        "sluice apply -f config/quickstart.yaml",
+        "cat app.yaml | sluice apply -f - --dry-run",
+      ),
+    )
     .action(async (flags: ServerFlags & FileFlags & { readonly dryRun?: boolean }) => {
       const client = new Client(flags.server);
       process.exitCode = await apply(client, flags.file, { dryRun: flags.dryRun === true });
@@ -61,6 +70,10 @@ export function addResourceCommands(program: Command): void {
     .option("-A, --all-namespaces", "of all namespaces")
     .option("-l, --selector <labels>", "with these labels, such as app=checkout")
     .option("-o, --output <format>", "table, wide, json, yaml or name", "table")
+    .addHelpText(
+      "after",
+      examples("sluice get rollouts -A", "sluice get httproute checkout -o yaml"),
+    )
     .action(async (kind: string, name: string | undefined, flags: GetFlags) => {
       const { selector } = flags;
       await get(new Client(flags.server), name === undefined ? { kind } : { kind, name }, {
@@ -77,6 +90,10 @@ export function addResourceCommands(program: Command): void {
     .argument("[kind]")
     .argument("[names...]")
     .option("-f, --file <path>", "a file, a folder or - for standard input; repeatable", collect)
+    .addHelpText(
+      "after",
+      examples("sluice delete backend checkout", "sluice delete -f config/quickstart.yaml"),
+    )
     .action(async (kind: string | undefined, names: string[], flags: DeleteFlags) => {
       const { namespace } = flags;
       const drafts = await readDrafts(flags.file ?? []);

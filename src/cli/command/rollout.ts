@@ -13,6 +13,7 @@ import {
 import { Client } from "../client.ts";
 import { CommandError, EXIT } from "../exit.ts";
 import {
+  examples,
   parseDurationOption,
   parseWholeNumber,
   type NamespaceFlags,
@@ -65,6 +66,13 @@ function addStatus(rollout: Command): void {
     .option("-w, --watch", "live, until the rollout is Healthy (exit 0) or Degraded (exit 1)")
     .option("--timeout <duration>", "with --watch: give up after this", parseDurationOption, 0)
     .option("-o, --output <format>", "table, json or yaml", "table")
+    .addHelpText(
+      "after",
+      examples(
+        "sluice rollout status checkout --watch",
+        "sluice rollout status checkout -w --timeout 10m && echo promoted",
+      ),
+    )
     .action(async (name: string, flags: StatusFlags) => {
       refuseStatusFlags(flags);
       const client = new Client(flags.server);

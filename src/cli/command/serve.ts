@@ -6,6 +6,7 @@ import type { Command } from "commander";
 import { demo } from "../demo/demo.ts";
 import {
   collect,
+  examples,
   parseWholeNumber,
   type ServeFlags,
   toServeOptions,
@@ -39,7 +40,10 @@ export function addServeCommands(program: Command): void {
     .option("--data <dir>", "where state is kept", ".sluice")
     .addHelpText(
       "after",
-      "\nExample:\n  sluice up -f config/quickstart.yaml --data /var/lib/sluice --workers 4",
+      examples(
+        "sluice up -f config/quickstart.yaml",
+        "sluice up -f /etc/sluice/ --data /var/lib/sluice --workers 4",
+      ),
     )
     .action(async (flags: UpFlags) => {
       const { file: files = [], data: dataDirectory } = flags;
@@ -54,7 +58,10 @@ export function addServeCommands(program: Command): void {
     .option("--listen <[ip]:port>", "where the gateway listens", ":8080")
     .addHelpText(
       "after",
-      "\nExample:\n  sluice proxy --to http://127.0.0.1:3000 --canary http://127.0.0.1:3001 --steps 5,50",
+      examples(
+        "sluice proxy --to http://127.0.0.1:3000",
+        "sluice proxy --to http://127.0.0.1:3000 --canary http://127.0.0.1:3001 --steps 5,50",
+      ),
     )
     .action(async (flags: ProxyFlags) => {
       // What a command line says is forgotten with it: it must not meet another's leavings.
