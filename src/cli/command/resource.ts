@@ -63,6 +63,11 @@ export function addResourceCommands(program: Command): void {
       process.exitCode = await apply(client, flags.file, { dryRun: flags.dryRun === true });
     });
 
+  addGet(program);
+  addDelete(program);
+}
+
+function addGet(program: Command): void {
   withNamespace(program.command("get"))
     .description("show resources")
     .argument("<kind>", "such as rollout, httproute, backends, ro")
@@ -82,7 +87,9 @@ export function addResourceCommands(program: Command): void {
         ...(selector === undefined ? {} : { selector }),
       });
     });
+}
 
+function addDelete(program: Command): void {
   withNamespace(program.command("delete"))
     .description(
       "delete resources by name, or those of files in the namespaces that the files name",
