@@ -6,6 +6,7 @@
  */
 import { HEADERS_MAX, TARGET_BYTES_MAX, type HeadFault } from "./fault.ts";
 import { HeaderBlock, isHeaderBlock, nameIs, sliceTrimmed } from "./header-block.ts";
+import { normalPath } from "./path.ts";
 
 /** Method, target and version (RFC 9112 §3); "#" and "\" never stand in a target. */
 const REQUEST_LINE = /[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} [!-"$-[\]-~]+ HTTP\/1\.[0-9]\r\n/y;
@@ -16,10 +17,16 @@ const AUTHORITY =
 const CONTENT_LENGTH = /^ ?(?:0|[1-9][0-9]{0,15})$/;
 const CODINGS_THEN_CHUNKED =
   /^(?:(?:x-)?(?:gzip|compress)|deflate)(?:[ \t]*,[ \t]*(?:(?:x-)?(?:gzip|compress)|deflate))*[ \t]*,[ \t]*chunked$/i;
-/** Encoded control characters and overlong UTF-8: no resource is named by them. */
-const ESCAPED_CONTROL = /%(?:[01][0-9A-Fa-f]|7[fF]|[cC][01])/;
-/** Dot segments, plain or encoded. Clients resolve them (RFC 3986 §5.2.4); what is left is an attack. */
-const DOT_SEGMENT = /\/(?:\.|%2[eE]){1,2}(?:\/|$)/;
+/**
+ * Encoded control characters, overlong UTF-8, and "\", which cannot be sent plain either: no resource
+ * is named by them.
+ */
+const FORBIDDEN_ESCAPE = /%(?:[01][0-9A-Fa-f]|5[cC]|7[fF]|[cC][01])/;
+/**
+ * Dot segments, plain or encoded, also with parameters or between encoded slashes. Clients resolve
+ * them (RFC 3986 §5.2.4); what is left is an attack.
+ */
+const DOT_SEGMENT = /(?:\/|%2f)(?:\.|%2e){1,2}(?:[/;]|%2f|%3b|$)/i;
 /** Names that CGI-style servers would read as one that frames the message or that the gateway sets. */
 const UNDERSCORE_ALIAS =
   /^(?:content_length|transfer_encoding|x[-_]forwarded[-_][^:]*|x[-_]request[-_]id|content[-_]length|transfer[-_]encoding):/im;
@@ -28,8 +35,10 @@ export class RequestHead extends HeaderBlock {
   method = "";
   /** As sent. */
   target = "";
-  /** Always begins with "/", except for "*" (OPTIONS). */
+  /** Always begins with "/", except for "*" (OPTIONS). Spelled as path.ts says. */
   path = "";
+  /** Whether `path` is spelled in another way than it was sent. */
+  respelled = false;
   /** Without "?"; "" where there is none. */
   query = "";
   /** Host and port as sent, "" for an HTTP/1.0 request without Host. */
@@ -258,7 +267,7 @@ function judgeTarget(head: RequestHead, seen: Seen): HeadFault | undefined {
     splitTarget(head, rest.charCodeAt(0) === 0x2f ? rest : `/${rest}`);
   }
   head.host = hostOf(head.authority);
-  return judgePath(head.path);
+  return judgePath(head);
 }
 
 function splitTarget(head: RequestHead, target: string): void {
@@ -267,10 +276,15 @@ function splitTarget(head: RequestHead, target: string): void {
   head.query = mark === -1 ? "" : target.slice(mark + 1);
 }
 
-function judgePath(path: string): HeadFault | undefined {
+function judgePath(head: RequestHead): HeadFault | undefined {
+  const { path } = head;
   const escaped = path.includes("%");
-  if (escaped && ESCAPED_CONTROL.test(path)) return "target_invalid";
+  if (escaped && FORBIDDEN_ESCAPE.test(path)) return "target_invalid";
   if ((escaped || path.includes("/.")) && DOT_SEGMENT.test(path)) return "target_invalid";
+  if (escaped || path.includes("//")) {
+    head.path = normalPath(path);
+    head.respelled = head.path !== path;
+  }
   return undefined;
 }
 

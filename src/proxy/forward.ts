@@ -108,6 +108,7 @@ function isPlain({ head, choice, presentedId }: Exchange): boolean {
   return (
     head.http11 &&
     !head.absolute &&
+    !head.respelled &&
     !head.chunked &&
     head.authority !== "" &&
     !presentedId &&

@@ -8,7 +8,7 @@ import { startAttempt } from "./attempt.ts";
 import { choose } from "./choose.ts";
 import type { Exchange } from "./exchange.ts";
 import { upstreamHead } from "./forward.ts";
-import { matchRule } from "./match.ts";
+import { isAmbiguous, matchRule } from "./match.ts";
 import { handleModels } from "./models.ts";
 import { redirectLocation } from "./rewrite.ts";
 import { respond, respondError, respondRedirect, respondRejection } from "./respond.ts";
@@ -18,8 +18,12 @@ import type { LinkedArm, LinkedRule, LinkedSocket } from "./snapshot.ts";
 export function handle(x: Exchange, socket: LinkedSocket | undefined): void {
   if (!permit(x)) return;
   const matched = socket === undefined ? undefined : matchRule(socket, x.head);
-  if (matched === undefined) {
+  if (socket === undefined || matched === undefined) {
     respondError(x, "no_route");
+    return;
+  }
+  if (isAmbiguous(socket, x.head, matched)) {
+    respondError(x, "target_invalid");
     return;
   }
   const { rule } = matched;

@@ -4,6 +4,7 @@
  */
 import { RE2JS } from "re2js";
 import type { MatchEntry, PagePart, PartKey } from "../compile/program.ts";
+import { comparedPath } from "../http1/path.ts";
 import type { PartFailure } from "../process/messages.ts";
 import { linkValueMatch } from "./link-rule.ts";
 import type { Cell, LinkedMatch, LinkedPage, LinkedRule, PathMatcher } from "./snapshot.ts";
@@ -69,9 +70,9 @@ export function* linkMatcher(pages: readonly LinkedPage[]): Steps<PathMatcher> {
     for (const match of page.matches) {
       const { type, value } = match.entry.path;
       if (type === "RegularExpression") regex.push(match);
-      else if (type === "Exact") append(exact, value, match);
+      else if (type === "Exact") append(exact, comparedPath(value), match);
       else {
-        const plain = value.endsWith("/") ? value.slice(0, -1) : value;
+        const plain = comparedPath(value.endsWith("/") ? value.slice(0, -1) : value);
         prefixDepthMax = Math.max(prefixDepthMax, plain.split("/").length - 1);
         append(prefix, plain, match);
       }

@@ -4,9 +4,11 @@
  * exact path before expressions before prefixes, a longer prefix before a shorter one; where all
  * matches of a path refuse the request, the next best path and then the next best host are asked.
  *
- * The path is matched as it was sent. Nothing is decoded or collapsed, so what is matched is what
- * the upstream sees; heads that would read differently elsewhere are refused before they get here.
+ * Spellings of a path make no difference (http1/path.ts), and what is forwarded is spelled as what was
+ * matched. Whether an upstream splits a path at an encoded slash cannot be known: such a path is
+ * served only where that makes no difference to its rule.
  */
+import { comparedPath, withoutEscapedSlashes } from "../http1/path.ts";
 import { parseQuery } from "./query.ts";
 import type { RequestFields } from "./request-fields.ts";
 import type {
@@ -28,9 +30,25 @@ export interface Matched {
 export function matchRule(socket: LinkedSocket, head: RequestFields): Matched | undefined {
   const table = socket.listeners.find(head.host)?.value;
   if (table === undefined || head.path.charCodeAt(0) !== SLASH) return undefined;
-  const match = matchTable(table, head);
+  const match = matchTable(
+    table,
+    head.path.includes("%") ? withPath(head, comparedPath(head.path)) : head,
+  );
   const rule = match?.rule.value;
   return match === undefined || rule === undefined ? undefined : { rule, match };
+}
+
+/** Whether the path would belong to another rule for a server that decodes encoded slashes. */
+export function isAmbiguous(socket: LinkedSocket, head: RequestFields, matched: Matched): boolean {
+  if (!head.path.includes("%")) return false;
+  const decoded = withoutEscapedSlashes(head.path);
+  if (decoded === head.path) return false;
+  return matchRule(socket, withPath(head, decoded))?.rule !== matched.rule;
+}
+
+function withPath(head: RequestFields, path: string): RequestFields {
+  const { method, query, host } = head;
+  return { method, path, query, host, header: (lowerName) => head.header(lowerName) };
 }
 
 const SLASH = 0x2f;

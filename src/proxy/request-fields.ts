@@ -5,7 +5,7 @@
  */
 export interface RequestFields {
   readonly method: string;
-  /** As sent, up to the "?". */
+  /** Up to the "?", spelled as http1/path.ts says. */
   readonly path: string;
   /** Without the "?"; "" where there is none. */
   readonly query: string;

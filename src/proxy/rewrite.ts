@@ -3,6 +3,7 @@
  * checked resources and paths from a checked head; nothing else can get into a head from here.
  */
 import type { HeaderEdits, PathEdit, Redirect } from "../compile/program.ts";
+import { comparedPath } from "../http1/path.ts";
 import { withoutParams } from "./query.ts";
 import type { RequestFields } from "./request-fields.ts";
 import type { LinkedAuth, LinkedEdits } from "./snapshot.ts";
@@ -28,11 +29,24 @@ export function rewriteTarget(
 export function editPath(path: string, edit: PathEdit): string {
   if (edit.type === "ReplaceFullPath") return edit.value === "" ? "/" : edit.value;
   const prefix = withoutTrailingSlash(edit.prefix);
-  const inside =
-    path.startsWith(prefix) && (path.length === prefix.length || path[prefix.length] === "/");
-  if (!inside) return path;
-  const edited = withoutTrailingSlash(edit.value) + path.slice(prefix.length);
+  const end = endOfPrefix(path, prefix);
+  if (end === -1) return path;
+  const edited = withoutTrailingSlash(edit.value) + path.slice(end);
   return edited === "" ? "/" : edited;
+}
+
+/** Where `prefix`, however it is spelled, ends in `path`; -1 where the path is not inside of it. */
+function endOfPrefix(path: string, prefix: string): number {
+  if (path.startsWith(prefix) && (path.length === prefix.length || path[prefix.length] === "/")) {
+    return prefix.length;
+  }
+  if (!path.includes("%") && !prefix.includes("%")) return -1;
+  let end = 0;
+  for (let at = prefix.indexOf("/"); at !== -1; at = prefix.indexOf("/", at + 1)) {
+    const next = path.indexOf("/", end + 1);
+    end = next === -1 ? path.length : next;
+  }
+  return comparedPath(path.slice(0, end)) === comparedPath(prefix) ? end : -1;
 }
 
 function withoutTrailingSlash(text: string): string {
@@ -58,7 +72,8 @@ export function redirectLocation(
   const path = redirect.path === undefined ? head.path : editPath(head.path, redirect.path);
   const target = head.query === "" ? path : `${path}?${head.query}`;
   const host = redirect.hostname ?? head.host;
-  if (host === "") return target;
+  // Two slashes at the beginning would name a host (RFC 3986 section 4.2).
+  if (host === "") return target.replace(/^\/{2,}/, "/");
   const scheme = redirect.scheme ?? origin.scheme;
   const own = scheme === "https" ? 443 : 80;
   const port = redirect.port ?? (redirect.scheme === undefined ? origin.port : own);

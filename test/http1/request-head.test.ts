@@ -20,7 +20,10 @@ describe("what is read", () => {
     ["/", "a.example", "/", "", "a.example"],
     ["/a/b?c=d?e", "A.Example:80", "/a/b", "c=d?e", "a.example"],
     ["/?", "[::1]:8080", "/", "", "[::1]"],
-    ["/%41%20%2f", "x", "/%41%20%2f", "", "x"],
+    ["/%41%7e%20%2f%zz%", "x", "/A~%20%2f%zz%", "", "x"],
+    ["//a///b//?c//d=%41", "x", "/a/b/", "c//d=%41", "x"],
+    ["http://b.example//%61", "x", "/a", "", "b.example"],
+    ["/%2561/...", "x", "/%2561/...", "", "x"],
     ["http://B.example:1/p?q", "x", "/p", "q", "b.example"],
     ["HTTP://b.example", "x", "/", "", "b.example"],
   ];
@@ -30,6 +33,18 @@ describe("what is read", () => {
       assert.deepEqual([head.path, head.query, head.host], [path, query, wantHost]);
     });
   }
+
+  test("a path is respelled only where it has to be", () => {
+    for (const [target, respelled] of [
+      ["/a%2Fb?x//%41", false],
+      ["/a%20b", false],
+      ["/%61", true],
+      ["/a//b", true],
+    ] as const) {
+      const head = parse([`GET ${target} HTTP/1.1`, "Host: a"]) as RequestHead;
+      assert.equal(head.respelled, respelled, target);
+    }
+  });
 
   test("several values of one header are joined, in any case of the name", () => {
     const head = parse(["GET / HTTP/1.1", "Host: a", "X-A: 1", "x-a:\t2 ", "X-B:"]) as RequestHead;
@@ -75,6 +90,10 @@ describe("what is refused", () => {
     ["target_invalid", ["GET /%c0%af HTTP/1.1", "Host: a"]],
     ["target_invalid", ["GET /a/../b HTTP/1.1", "Host: a"]],
     ["target_invalid", ["GET /a/%2E. HTTP/1.1", "Host: a"]],
+    ["target_invalid", ["GET /a/..;/b HTTP/1.1", "Host: a"]],
+    ["target_invalid", ["GET /a/.%2e%3Bx HTTP/1.1", "Host: a"]],
+    ["target_invalid", ["GET /a%2f..%2fb HTTP/1.1", "Host: a"]],
+    ["target_invalid", ["GET /a%5Cb HTTP/1.1", "Host: a"]],
     ["head_malformed", ["GET /a#b HTTP/1.1", "Host: a"]],
     ["head_malformed", ["GET /a\\b HTTP/1.1", "Host: a"]],
     ["head_malformed", ["GET / HTTP/1.1", "Host: a", ": x"]],

@@ -63,6 +63,7 @@ const HOSTS: readonly Host[] = [
     hostname: "a.example.com",
     entries: [
       ["exact", { path: exact("/exact") }],
+      ["escaped", { path: prefix("/esc%41ped/%c3%a4/a@b") }],
       ["deep", { path: prefix("/one/two/") }],
       ["one", { path: prefix("/one") }],
       ["post", { path: prefix("/method"), method: "POST" }],
@@ -98,6 +99,12 @@ const HOSTS: readonly Host[] = [
 const CASES: readonly (readonly [RequestDraft, string | undefined])[] = [
   [{ host: "a.example.com", target: "/exact" }, "exact"],
   [{ host: "a.example.com", target: "/exact?q=1" }, "exact"],
+  // An escape makes no difference, nor does its case, on either side.
+  [{ host: "a.example.com", target: "/escAped/%C3%A4/a@b" }, "escaped"],
+  [{ host: "a.example.com", target: "/escAped/%c3%a4/a%40b/c" }, "escaped"],
+  [{ host: "a.example.com", target: "/escAped/%c3%a4/a%2540b" }, "wild"],
+  [{ host: "a.example.com", target: "/one%2Ftwo" }, "wild"],
+  [{ host: "a.example.com", target: "/users/%342" }, "regex"],
   [{ host: "a.example.com", target: "/exact/" }, "wild"],
   [{ host: "a.example.com", target: "/EXACT" }, "wild"],
   [{ host: "a.example.com", target: "/one/two" }, "deep"],

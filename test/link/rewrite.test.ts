@@ -29,6 +29,10 @@ const PREFIXES: readonly (readonly [
   ["/bar", "/", "/xyz", "/xyz/bar"],
   ["/", "/", "/xyz", "/xyz/"],
   ["/foobar", "/foo", "/xyz", "/foobar"],
+  ["/a%40b/c%40d", "/a@b", "/xyz", "/xyz/c%40d"],
+  ["/a@b/c", "/a%40b/", "/xyz", "/xyz/c"],
+  ["/%C3%A4", "/%c3%a4", "", "/"],
+  ["/a%40c/d", "/a@b", "/xyz", "/a%40c/d"],
 ];
 
 test("ReplacePrefixMatch", () => {
@@ -123,4 +127,10 @@ test("cookies", () => {
   assert.equal(cookieValue("a", "a"), undefined);
   assert.equal(cookieWithout("a=1; key=s; b=2", ["key"]), "a=1; b=2");
   assert.equal(cookieWithout("key=s", ["key"]), "");
+});
+
+test("a client that named no host is never sent to one", () => {
+  const head = request({ target: "//evil.example/x", host: "" });
+  const origin = { scheme: "http", port: 80 } as const;
+  assert.equal(redirectLocation({ statusCode: 302 }, head, origin), "/evil.example/x");
 });
