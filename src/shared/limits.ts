@@ -1,7 +1,8 @@
 /**
  * Rate limits that are exact across workers: GCRA (the generic cell rate algorithm) on cells in
  * shared memory. A cell is {64-bit key hash, theoretical arrival time in nanoseconds}; taking a
- * token is one compare-and-set of the time. A cell whose time has passed holds a full bucket, as a
+ * token is one compare-and-set of the time. While a cell is being given to another key, its time is
+ * negative: since when, so that everybody can tell that a thread has died over it. A cell whose time has passed holds a full bucket, as a
  * new one would, so it is given to the next key that wants it.
  *
  * Never more than burst + rate × time is admitted, counted from a bucket's first use, and with a
@@ -27,15 +28,18 @@ export interface LimitRate {
 const PROBES_MAX = 32;
 /** Locks for claiming cells; claims of one key share one. A power of two. */
 const LOCKS = 64;
-/** The time of a cell that is being given to another key. */
-const CHANGING = -1n;
 /** In place of a cell's position: the token has been taken already. */
 const ADMITTED = -2;
 /** A thread can end while it holds a lock or a cell; nobody holds one that long otherwise. */
 const ABANDONED_NS = 1_000_000_000n;
 const LOCK_WAIT_MS = 1;
-/** Looks at a changing cell before it is passed over; two stores of another thread take less. */
-const CHANGING_LOOKS_MAX = 100_000;
+/**
+ * How long a cell that is changing hands is waited for: two stores take far less, unless the thread
+ * is put aside between them. It is then passed over, until it is settled or abandoned.
+ */
+const CHANGING_WAIT_NS = 10_000_000n;
+/** Looks at such a cell between two looks at the clock. */
+const CHANGING_LOOKS = 1000;
 const HEAD_BYTES = 8;
 /** Pauses in a stream of requests that are nobody's intention. */
 const JITTER_NS = 50_000_000n;
@@ -83,7 +87,7 @@ export class Limits {
     const { intervalNs, burst } = rate;
     // The order counts: the time first, then the key, then the compare-and-set of the time.
     const arrival = Atomics.load(this.#cells, cell + 1);
-    if (arrival === CHANGING || Atomics.load(this.#cells, cell) !== key) return undefined;
+    if (arrival < 0n || Atomics.load(this.#cells, cell) !== key) return undefined;
     const excess = arrival - nowNs - intervalNs * BigInt(burst - 1);
     if (excess > 0n) {
       this.waitMs = Number(excess) / 1e6;
@@ -107,12 +111,16 @@ export class Limits {
     return -1;
   }
 
-  /** Waits until a cell that is changing hands has changed; false if it never does. */
+  /** Waits until a cell that is changing hands has changed; false if that takes too long. */
   #isSettled(cell: number): boolean {
-    for (let look = 0; look < CHANGING_LOOKS_MAX; look++) {
-      if (Atomics.load(this.#cells, cell + 1) !== CHANGING) return true;
+    for (;;) {
+      let since = 0n;
+      for (let look = 0; look < CHANGING_LOOKS; look++) {
+        since = Atomics.load(this.#cells, cell + 1);
+        if (since >= 0n) return true;
+        if (look === 0 && isOlder(since, CHANGING_WAIT_NS)) return false;
+      }
     }
-    return false;
   }
 
   /** Gives `key` a cell and takes its first token; or finds that it has one; or -1. */
@@ -136,9 +144,10 @@ export class Limits {
     for (let step = 0; step < PROBES_MAX; step++) {
       const cell = ((start + step) & this.#mask) * 2;
       const arrival = Atomics.load(this.#cells, cell + 1);
-      if (arrival === CHANGING || arrival > nowNs) continue;
+      if (arrival < 0n ? !isOlder(arrival, ABANDONED_NS) : arrival > nowNs) continue;
       // Claimants of other keys may want this cell as well: one of them gets it.
-      if (Atomics.compareExchange(this.#cells, cell + 1, arrival, CHANGING) !== arrival) continue;
+      const since = -process.hrtime.bigint();
+      if (Atomics.compareExchange(this.#cells, cell + 1, arrival, since) !== arrival) continue;
       Atomics.store(this.#cells, cell, key);
       Atomics.store(this.#cells, cell + 1, nowNs + rate.intervalNs);
       return ADMITTED;
@@ -158,6 +167,11 @@ export class Limits {
       }
     }
   }
+}
+
+/** Whether a cell began to change hands at `-since` and that is longer ago than `ns`. */
+function isOlder(since: bigint, ns: bigint): boolean {
+  return process.hrtime.bigint() + since > ns;
 }
 
 /**

@@ -130,6 +130,37 @@ test("a cell that is given away between being found and being used is left alone
   assert.deepEqual(left, ["admitted", "admitted", "limited"], "the other key lost nothing");
 });
 
+test("a cell over which a thread died costs nobody more than one wait, and is used again", () => {
+  const buffer = allocateLimits(2);
+  const [dying, living] = [new Limits(buffer), new Limits(buffer)];
+  const rate = { nowNs: () => 5000n, intervalNs: 1000n, burst: 1 };
+  // The thread ends before the second store: the key is there, its time is not.
+  const { store } = Atomics;
+  const stores = mock.method(Atomics, "store", (...args: Parameters<typeof store>) => {
+    if (stores.mock.callCount() === 1) throw new Error("the thread ends");
+    return store(...args);
+  });
+  assert.throws(() => dying.take(1n, rate), /the thread ends/);
+  stores.mock.restore();
+
+  let waitedNs = 0n;
+  const clock = mock.method(process.hrtime, "bigint", () => {
+    const [seconds, nanoseconds] = process.hrtime();
+    return BigInt(seconds) * 1000n * MS + BigInt(nanoseconds) + waitedNs;
+  });
+  // The key gets the other cell, and the waits come to one at most.
+  const startedMs = performance.now();
+  assert.equal(living.take(1n, rate), "admitted");
+  for (let turn = 0; turn < 10_000; turn++) assert.equal(living.take(1n, rate), "limited");
+  const tookMs = performance.now() - startedMs;
+  assert.ok(tookMs < 1000, `${tookMs} ms`);
+  assert.equal(living.take(2n, rate), "full");
+  waitedNs = 2000n * MS;
+  assert.equal(living.take(2n, rate), "admitted", "the abandoned cell");
+  assert.equal(living.take(2n, rate), "limited");
+  clock.mock.restore();
+});
+
 test("one key, four threads: never more than burst + rate × time, hardly less", async () => {
   const buffer = allocateLimits(1024);
   // A bucket that outlasts any pause of a crowded machine.
