@@ -45,7 +45,9 @@ export function startAttempt(x: Exchange, arm: LinkedArm, fresh: Endpoint | null
     return;
   }
   x.endpointText = endpoint.text;
-  x.attemptStartedMs = x.attempts === 0 ? x.startedMs : performance.now();
+  // The time that the client takes for its body is not the arm's.
+  const first = x.attempts === 0 && !x.head.hasBody;
+  x.attemptStartedMs = first ? x.startedMs : performance.now();
   x.attempts++;
   const idle = fresh === null ? endpoint.takeIdle() : undefined;
   if (idle !== undefined) {
@@ -101,12 +103,11 @@ function dispatch(x: Exchange, upstream: Upstream, nowMs: number): void {
   }
   x.dispatched = true;
   upstream.expect(x.head.method, x.tap !== null);
-  const headMs = nowMs + (arm.pool.value?.part.responseHeadTimeoutMs ?? 60_000);
-  x.plane.wheel.schedule(upstream, Math.min(headMs, attemptDeadlineMs(x)));
   const { socket } = upstream;
   if (headOnly(x)) {
     upstream.writer.write(x.upstreamHead);
     upstream.requestSent = true;
+    limitHead(x, upstream, nowMs);
     return;
   }
   socket.cork();
@@ -115,7 +116,34 @@ function dispatch(x: Exchange, upstream: Upstream, nowMs: number): void {
   x.held = null;
   if (x.bodyEnded) endBody(x);
   socket.uncork();
+  limitHead(x, upstream, nowMs);
   if (!socket.writableNeedDrain) x.connection.resume();
+}
+
+/**
+ * Limits how long the backend may take for its response's head. It cannot answer before it has the
+ * request, so the time begins with the request's last byte, or where the backend takes no more of it.
+ */
+function limitHead(x: Exchange, upstream: Upstream, nowMs = performance.now()): void {
+  const waited = upstream.requestSent || upstream.socket.writableNeedDrain;
+  const limitMs = x.arm?.pool.value?.part.responseHeadTimeoutMs ?? 60_000;
+  const headMs = waited ? nowMs + limitMs : Infinity;
+  x.plane.wheel.schedule(upstream, Math.min(headMs, attemptDeadlineMs(x)));
+}
+
+/** Limits how long the backend may be silent in its response, unless the client is waited for. */
+function limitSilence(x: Exchange, upstream: Upstream): void {
+  const { responseIdleMs } = x.plane.timeouts;
+  const silentMs = upstream.paused ? Infinity : performance.now() + responseIdleMs;
+  x.plane.wheel.schedule(upstream, Math.min(silentMs, attemptDeadlineMs(x)));
+}
+
+/** The client takes the response again. */
+export function resumeResponse(x: Exchange): void {
+  const { upstream } = x;
+  if (upstream === null) return;
+  upstream.resume();
+  if (x.responseStarted) limitSilence(x, upstream);
 }
 
 /** Whether the head is all there is to send: neither a body nor the end of one. */
@@ -147,14 +175,21 @@ export function forwardBody(x: Exchange, slice: Buffer): boolean {
   const { upstream } = x;
   if (upstream === null || !x.dispatched) {
     x.heldBytes += slice.length;
-    (x.held ??= []).push(slice);
+    // Slices of a byte cost a hundred: they are joined before they are many.
+    if (x.held === null || x.held.length === HELD_SLICES_MAX) {
+      x.held = x.held === null ? [] : [Buffer.concat(x.held)];
+    }
+    x.held.push(slice);
     return x.heldBytes < HELD_BYTES_MAX;
   }
-  return writeSlice(x, upstream, slice);
+  if (writeSlice(x, upstream, slice)) return true;
+  if (!x.responseStarted) limitHead(x, upstream);
+  return false;
 }
 
 /** Bytes of a body that are kept while there is no connection to write them to. */
 const HELD_BYTES_MAX = 64 * 1024;
+const HELD_SLICES_MAX = 64;
 
 function writeSlice(x: Exchange, upstream: Upstream, slice: Buffer): boolean {
   const bytes = x.chunkedUp ? framedChunk(slice, 0, slice.length) : slice;
@@ -164,7 +199,10 @@ function writeSlice(x: Exchange, upstream: Upstream, slice: Buffer): boolean {
 /** The request's body is complete. */
 export function forwardEnd(x: Exchange): void {
   if (x.collector !== null) x.collector.end(x);
-  else if (x.dispatched) endBody(x);
+  else if (x.dispatched && x.upstream !== null) {
+    endBody(x);
+    if (!x.responseStarted) limitHead(x, x.upstream);
+  }
 }
 
 function endBody(x: Exchange): void {
@@ -223,6 +261,7 @@ function failed(upstream: Upstream, x: Exchange, code: ErrorCode): void {
   const outcome = outcomeOf(code);
   if (outcome !== -1) count(x, outcome);
   if (x.responseStarted) {
+    if (code === "client_stalled") x.status = 499;
     respondError(x, code);
     return;
   }
@@ -266,9 +305,7 @@ function answered(upstream: Upstream, response: ResponseHead, whole: string | nu
       return;
     }
   }
-  upstream.deadlineMs = Infinity;
-  const deadlineMs = attemptDeadlineMs(x);
-  if (deadlineMs !== Infinity) x.plane.wheel.schedule(upstream, deadlineMs);
+  if (whole === null) limitSilence(x, upstream);
   relayHead(x, response, whole);
 }
 
@@ -283,9 +320,15 @@ function ended(x: Exchange, nowMs: number): void {
   x.finish(nowMs);
 }
 
+/** Which timeout it was. Where it is the client that is waited for, the arm is not to blame. */
 function timeoutCode(upstream: Upstream, x: Exchange, nowMs: number): ErrorCode {
+  if (upstream.paused && x.responseStarted) return "client_stalled";
+  if (x.dispatched && !x.bodyEnded && !upstream.socket.writableNeedDrain) {
+    return "request_timed_out";
+  }
   if (nowMs >= x.deadlineMs) return "request_timeout";
   if (nowMs >= attemptDeadlineMs(x)) return "attempt_timeout";
+  if (x.responseStarted) return "response_stalled";
   return upstream.state === CONNECTING ? "upstream_connect_timeout" : "upstream_head_timeout";
 }
 
@@ -297,9 +340,15 @@ export const ATTEMPT_EVENTS: UpstreamEvents = {
   },
   head: answered,
   body: relayBody,
-  readDone: (_upstream, x) => relayFlush(x),
+  readDone(upstream, x) {
+    relayFlush(x);
+    if (x.responseStarted) limitSilence(x, upstream);
+  },
   ended,
   failed,
-  drained: (x) => x.connection.resume(),
+  drained(x) {
+    x.connection.resume();
+    if (x.upstream !== null && x.dispatched && !x.responseStarted) limitHead(x, x.upstream);
+  },
   timeoutCode,
 };

@@ -7,7 +7,7 @@ import type { Socket } from "node:net";
 import { ChunkedDecoder, type BodySink } from "../http1/chunked.ts";
 import { REQUEST_HEAD_BYTES_MAX, type HeadFault } from "../http1/fault.ts";
 import { judgePartialHead, parseRequestHead, RequestHead } from "../http1/request-head.ts";
-import { cancelAttempt, forwardBody, forwardEnd } from "./attempt.ts";
+import { cancelAttempt, forwardBody, forwardEnd, resumeResponse } from "./attempt.ts";
 import type { ErrorCode } from "./error.ts";
 import { Exchange } from "./exchange.ts";
 import { handle } from "./handle.ts";
@@ -394,7 +394,7 @@ export class Connection implements Timed, BodySink, Sender {
       return;
     }
     if (this.#state === BUSY) this.deadlineMs = Infinity;
-    x.upstream?.resume();
+    resumeResponse(x);
   }
 
   /** Called once by every exchange, when its answer has been written or given up. */

@@ -153,6 +153,13 @@ export const ERRORS = {
     outcome: "status5xx",
     message: "The backend answered with an error",
   },
+  response_stalled: {
+    ...UPSTREAM,
+    status: 504,
+    retry: "never",
+    outcome: "timeout",
+    message: "The backend stopped in the middle of its answer",
+  },
   response_truncated: {
     ...UPSTREAM,
     status: 502,

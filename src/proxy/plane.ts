@@ -36,7 +36,7 @@ export interface Plane {
   draining: boolean;
 }
 
-/** How long clients may take, milliseconds. */
+/** How long clients and backends may take, milliseconds. */
 export interface Timeouts {
   /** From a request's first byte to the end of its head. */
   readonly requestHeadMs: number;
@@ -48,6 +48,8 @@ export interface Timeouts {
   readonly clientStallMs: number;
   /** For a client to close after an answer that closes. */
   readonly lingerMs: number;
+  /** For a backend between two pieces of its response's body. */
+  readonly responseIdleMs: number;
 }
 
 export const DEFAULT_TIMEOUTS: Timeouts = {
@@ -56,6 +58,7 @@ export const DEFAULT_TIMEOUTS: Timeouts = {
   clientIdleMs: 75_000,
   clientStallMs: 60_000,
   lingerMs: 5000,
+  responseIdleMs: 300_000,
 };
 
 /**

@@ -70,17 +70,15 @@ describe("TLS upstream", { skip: hasOpenssl() ? false : "openssl makes the certi
     assert.equal(gateway.metric("ok", STABLE), 3);
   });
 
-  test("a chunked body that turns out empty while the connection is made is ended upstream", async () => {
+  test("a chunked body that turns out empty while the connection is made is ended upstream", async (context) => {
     const held: Socket[] = [];
     const door = createNetServer((socket) => held.push(socket));
     door.listen(0, "127.0.0.1");
     await once(door, "listening");
-    using _closed = {
-      [Symbol.dispose]() {
-        door.close();
-        for (const socket of held) socket.destroy();
-      },
-    };
+    context.after(() => {
+      door.close();
+      for (const socket of held) socket.destroy();
+    });
     const tls = { serverName: "origin.test", caCertificates: certificate };
     const parts = oneRoute({ stable: [(door.address() as AddressInfo).port], pool: { tls } });
     await using gateway = await testGateway({ parts });

@@ -1,0 +1,155 @@
+/**
+ * Peers that take their time: each side's time counts against that side alone, and nobody may be
+ * silent for ever.
+ */
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import type { AccessLog } from "../../src/proxy/access-log.ts";
+import { oneRoute, STABLE, testGateway } from "../support/gateway.ts";
+import { eventually, RawClient, rawOrigin, statuses } from "../support/upstream.ts";
+
+const GET = "GET / HTTP/1.1\r\nHost: app\r\n\r\n";
+const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+/** A limit that tests wait out, milliseconds. */
+const SHORT_MS = 60;
+
+/** Answers POST when "end" has come, and never answers GET. */
+function posts(socket: { write(text: string): unknown }, text: string): void {
+  if (text.endsWith("end") || text.endsWith("end\r\n0\r\n\r\n")) socket.write(OK);
+}
+
+function lineLog(): { lines: string[]; accessLog: AccessLog } {
+  const lines: string[] = [];
+  return {
+    lines,
+    accessLog: { line: (text) => lines.push(text), dropped: 0, close: () => Promise.resolve() },
+  };
+}
+
+/** Waits for as long as the gateway's limits are, by running into one. */
+async function outwait(port: number, code: string): Promise<void> {
+  using client = new RawClient(port);
+  client.send(GET);
+  assert.match(await client.responses(1), new RegExp(`^HTTP/1.1 504 .*${code}`, "s"));
+}
+
+describe("clients that are slow with their bodies", () => {
+  test("the limit of the response's head begins with the end of the request", async () => {
+    let got = "";
+    await using app = await rawOrigin((socket, text) => {
+      got += text;
+      posts(socket, text);
+    });
+    const pool = { responseHeadTimeoutMs: SHORT_MS };
+    await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port], pool }) });
+    using client = new RawClient(gateway.port);
+    client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 9\r\n\r\nthe ");
+    await eventually(() => got.endsWith("the "));
+    await outwait(gateway.port, "upstream_head_timeout");
+    client.send("e end");
+    assert.deepEqual(statuses(await client.responses(1)), [200]);
+    assert.equal(gateway.metric("timeout", STABLE), 1);
+  });
+
+  test("the response's head is waited for no longer after it", async () => {
+    await using app = await rawOrigin(() => {});
+    const pool = { responseHeadTimeoutMs: SHORT_MS };
+    await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port], pool }) });
+    using client = new RawClient(gateway.port);
+    client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 4\r\n\r\nab");
+    await eventually(() => app.sockets.length === 1);
+    client.send("cd");
+    assert.match(await client.responses(1), /^HTTP\/1\.1 504 .*upstream_head_timeout/s);
+    assert.equal(gateway.metric("timeout", STABLE), 1);
+  });
+
+  test("the first attempt begins when there is something to send", async () => {
+    await using app = await rawOrigin(posts);
+    const rule = { backendRequestTimeoutMs: SHORT_MS };
+    const { lines, accessLog } = lineLog();
+    const parts = oneRoute({ stable: [app.port], rule });
+    await using gateway = await testGateway({ parts, accessLog });
+    using client = new RawClient(gateway.port);
+    client.send("POST / HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: chunked\r\n\r\n");
+    await outwait(gateway.port, "attempt_timeout");
+    client.send("3\r\nend\r\n0\r\n\r\n");
+    assert.deepEqual(statuses(await client.responses(1)), [200]);
+    const { durationUs, upstreamUs } = JSON.parse(lines[1] ?? "") as Record<string, number>;
+    assert.ok((durationUs ?? 0) - (upstreamUs ?? 0) >= SHORT_MS * 1000, "the client's own time");
+    assert.equal(gateway.metric("timeout", STABLE), 1);
+  });
+
+  for (const limit of ["requestTimeoutMs", "backendRequestTimeoutMs"] as const) {
+    test(`${limit} with a body that is not there yet: 408, and the arm is not blamed`, async () => {
+      await using app = await rawOrigin(() => {});
+      const rule = { [limit]: SHORT_MS };
+      await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port], rule }) });
+      using client = new RawClient(gateway.port);
+      client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 9\r\n\r\nthe ");
+      assert.match(await client.responses(1), /^HTTP\/1\.1 408 .*request_timed_out/s);
+      assert.equal(gateway.metric("timeout", STABLE), 0);
+    });
+  }
+});
+
+describe("clients that do not read", () => {
+  /** More than the kernel's buffers take. */
+  const LARGE = Buffer.alloc(32 * 1024 * 1024, "x");
+  const HEAD = `HTTP/1.1 200 OK\r\nContent-Length: ${LARGE.length}\r\n\r\n`;
+
+  test("a request's timeout is theirs", async () => {
+    await using app = await rawOrigin((socket) => {
+      socket.write(HEAD);
+      socket.write(LARGE);
+    });
+    const rule = { requestTimeoutMs: SHORT_MS };
+    await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port], rule }) });
+    using client = new RawClient(gateway.port);
+    client.socket.pause();
+    client.send(GET);
+    await eventually(() => gateway.metric("clientGone") === 1);
+    assert.equal(gateway.metric("timeout", STABLE), 0);
+  });
+
+  test("the backend is not silent while it is they who are waited for", async () => {
+    await using app = await rawOrigin((socket, text) => {
+      const large = text.startsWith("POST");
+      socket.write(HEAD);
+      if (large) socket.write(LARGE);
+    });
+    const timeouts = { responseIdleMs: SHORT_MS };
+    await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port] }), timeouts });
+    using client = new RawClient(gateway.port);
+    client.socket.pause();
+    client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 0\r\n\r\n");
+    await eventually(() => app.sockets.length === 1);
+    for (let count = 0; count < 3; count++) {
+      using other = new RawClient(gateway.port);
+      other.send(GET);
+      await other.until(({ closed, ended }) => closed || ended);
+    }
+    let bytes = 0;
+    client.socket.on("data", (text: string) => (bytes += text.length));
+    client.socket.resume();
+    await eventually(() => bytes >= LARGE.length);
+    assert.equal(gateway.metric("ok", STABLE), 1);
+    assert.equal(gateway.metric("timeout", STABLE), 3);
+  });
+});
+
+test("a backend that falls silent in its answer is given up", async () => {
+  const { lines, accessLog } = lineLog();
+  await using app = await rawOrigin((socket) =>
+    socket.write("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\npart"),
+  );
+  const timeouts = { responseIdleMs: SHORT_MS };
+  const parts = oneRoute({ stable: [app.port] });
+  await using gateway = await testGateway({ parts, timeouts, accessLog });
+  using client = new RawClient(gateway.port);
+  client.send(GET);
+  await client.until(({ closed, ended }) => closed || ended);
+  assert.ok(client.received.endsWith("part"));
+  assert.match(lines.join(""), /"reason":"response_stalled"/);
+  assert.equal(gateway.metric("timeout", STABLE), 1);
+  await eventually(() => app.sockets[0]?.destroyed === true);
+});
