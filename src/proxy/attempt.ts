@@ -46,7 +46,7 @@ export function startAttempt(x: Exchange, arm: LinkedArm, fresh: Endpoint | null
   }
   x.endpointText = endpoint.text;
   // The time that the client takes for its body is not the arm's.
-  const first = x.attempts === 0 && !x.head.hasBody;
+  const first = x.attemptStartedMs === 0 && !x.head.hasBody;
   x.attemptStartedMs = first ? x.startedMs : performance.now();
   x.attempts++;
   const idle = fresh === null ? endpoint.takeIdle() : undefined;
@@ -154,7 +154,14 @@ function headOnly(x: Exchange): boolean {
 /** The arm's gate closed before anything was sent: another arm takes the request. */
 function redirectArm(x: Exchange): void {
   const arm = openArm(x.choice, x.plane.gates);
-  if (arm === null || arm === x.arm) respondError(x, "no_arm");
+  // Nothing was sent: this was no attempt, and what failed on the way to the arm says nothing of
+  // another one. The same arm may come back, for its gate may have been opened again.
+  x.attempts--;
+  if (arm !== x.arm) {
+    x.connectFailures = 0;
+    x.excluded = [];
+  }
+  if (arm === null) respondError(x, "no_arm");
   else startAttempt(x, arm);
 }
 

@@ -13,6 +13,7 @@ import { Exchange } from "./exchange.ts";
 import { handle } from "./handle.ts";
 import type { Sender } from "./outbox.ts";
 import type { Plane } from "./plane.ts";
+import { authorityOf, copyOf, plainAddress } from "./peer.ts";
 import { respondError } from "./respond.ts";
 import type { Cell, LinkedSocket } from "./snapshot.ts";
 import { TextWriter } from "./text-writer.ts";
@@ -60,6 +61,8 @@ export class Connection implements Timed, BodySink, Sender {
   #exchange: Exchange | null = null;
   #pending: Buffer | null = null;
   #headStartedMs = -1;
+  /** The one empty line that may stand before a request was dropped. */
+  #emptyLine = false;
   #bodyLeft = 0;
   #decoder: ChunkedDecoder | null = null;
   #lingered = 0;
@@ -86,8 +89,7 @@ export class Connection implements Timed, BodySink, Sender {
     this.#onClosed = onClosed;
     this.clientAddress = plainAddress(socket.remoteAddress ?? "");
     this.localPort = socket.localPort ?? 0;
-    const local = plainAddress(socket.localAddress ?? "");
-    this.localAuthority = `${local.includes(":") ? `[${local}]` : local}:${this.localPort}`;
+    this.localAuthority = authorityOf(socket.localAddress ?? "", this.localPort);
     this.forwardedLines = `x-forwarded-for: ${this.clientAddress}\r\nx-forwarded-proto: http\r\nx-forwarded-port: ${this.localPort}\r\n`;
     this.loggedClient = `","client":"${this.clientAddress}","method":"`;
     socket.on("end", () => this.#ended());
@@ -204,9 +206,11 @@ export class Connection implements Timed, BodySink, Sender {
    */
   #readHead(bytes: Buffer, length: number): boolean {
     // One empty line before a request line is passed over (RFC 9112 §2.2).
-    const start = length > 1 && bytes[0] === 0x0d && bytes[1] === 0x0a ? 2 : 0;
+    const empty = length > 1 && bytes[0] === 0x0d && bytes[1] === 0x0a && !this.#emptyLine;
+    const start = empty ? 2 : 0;
     if (length - start <= 1 && (length === start || bytes[start] === 0x0d)) {
       if (length > start) this.#pending = Buffer.from(bytes.subarray(0, length));
+      else this.#emptyLine = true;
       return false;
     }
     const nowMs = performance.now();
@@ -222,12 +226,12 @@ export class Connection implements Timed, BodySink, Sender {
       this.#refuse(head, nowMs);
       return false;
     }
-    const startedMs = nowMs;
     this.#headStartedMs = -1;
+    this.#emptyLine = false;
     const headEnd = start + blank + 4;
     // Bodies are written without being copied again, so they need bytes of their own.
     const rest = length === headEnd ? NO_BYTES : Buffer.from(bytes.subarray(headEnd, length));
-    this.#begin(head, { startedMs, rest });
+    this.#begin(head, { startedMs: nowMs, rest });
     return true;
   }
 
@@ -480,17 +484,17 @@ export class Connection implements Timed, BodySink, Sender {
     this.#onClosed(this);
   }
 
+  /** The time of a drain is over: what is still asked ends here, counted and logged. */
+  cut(): void {
+    if (this.#exchange !== null) {
+      cancelAttempt(this.#exchange);
+      respondError(this.#exchange, "draining");
+    }
+    this.abort();
+  }
+
   /** Nothing is asked right now: closes without waiting for another request. */
   closeIdle(): void {
     if (this.idle) this.#linger();
   }
-}
-
-function copyOf(text: string): string {
-  return Buffer.from(text, "latin1").toString("latin1");
-}
-
-/** An IPv4 peer of a socket that takes both families is written "::ffff:192.0.2.1". */
-function plainAddress(address: string): string {
-  return address.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address;
 }

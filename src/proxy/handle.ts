@@ -50,6 +50,8 @@ export function handle(x: Exchange, socket: LinkedSocket | undefined): void {
 function permit(x: Exchange): boolean {
   const { head } = x;
   if (head.method === "CONNECT") {
+    // What follows may be bytes for the tunnel, and not another request.
+    x.closeAfter = true;
     respondError(x, "connect_unsupported");
   } else if (head.method === "TRACE") {
     respondError(x, "method_refused");

@@ -52,6 +52,9 @@ export interface Timeouts {
   readonly responseIdleMs: number;
 }
 
+/** Silence after which the kernel asks a peer, on either side, whether it is still there. */
+export const KEEP_ALIVE_MS = 60_000;
+
 export const DEFAULT_TIMEOUTS: Timeouts = {
   requestHeadMs: 10_000,
   requestIdleMs: 30_000,

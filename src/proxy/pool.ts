@@ -9,6 +9,7 @@ import type { Random } from "../base/random.ts";
 import type { EndpointAddress, PoolPart } from "../compile/program.ts";
 import { jsonText } from "./access-log.ts";
 import type { LinkedPool } from "./snapshot.ts";
+import { KEEP_ALIVE_MS } from "./plane.ts";
 import { TextWriter } from "./text-writer.ts";
 import { type TimerWheel } from "./timer-wheel.ts";
 import { Upstream, type UpstreamEvents } from "./upstream.ts";
@@ -22,6 +23,7 @@ interface Shared {
 }
 
 const READ_BUFFER_BYTES = 64 * 1024;
+const KEEP_ALIVE = { keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS } as const;
 
 export class Endpoint {
   readonly address: EndpointAddress;
@@ -77,7 +79,7 @@ export class Endpoint {
     const options: NetConnectOpts =
       "unixPath" in address
         ? { path: address.unixPath, onread }
-        : { host: address.host, port: address.port, noDelay: true, onread };
+        : { host: address.host, port: address.port, noDelay: true, ...KEEP_ALIVE, onread };
     const socket = connect(options);
     socket.on("connect", () => this.#connected(upstream));
     return socket;
@@ -96,6 +98,7 @@ export class Endpoint {
       ...(tls?.caCertificates === undefined ? {} : { ca: tls.caCertificates }),
     });
     socket.setNoDelay(true);
+    socket.setKeepAlive(true, KEEP_ALIVE_MS);
     socket.on("secureConnect", () => this.#connected(upstream));
     socket.on("data", (bytes: Buffer) => upstream.read(bytes, bytes.length));
     return socket;

@@ -25,7 +25,7 @@ import {
 import type { AccessLog } from "./access-log.ts";
 import { ATTEMPT_EVENTS } from "./attempt.ts";
 import { Connection } from "./connection.ts";
-import { DEFAULT_TIMEOUTS, WallTime, type Plane, type Timeouts } from "./plane.ts";
+import { DEFAULT_TIMEOUTS, KEEP_ALIVE_MS, WallTime, type Plane, type Timeouts } from "./plane.ts";
 import { Outbox } from "./outbox.ts";
 import { Pools } from "./pool.ts";
 import { RequestIds } from "./request-id.ts";
@@ -184,7 +184,7 @@ export class DataPlane {
     plane.draining = true;
     for (const connection of this.#connections) connection.closeIdle();
     if (this.#connections.size > 0) await this.#emptied(graceMs);
-    for (const connection of this.#connections) connection.abort();
+    for (const connection of this.#connections) connection.cut();
     plane.pools.closeIdle();
     plane.wheel.stop();
     await plane.accessLog.close();
@@ -248,7 +248,13 @@ class Listener {
   constructor(served: Cell<LinkedSocket>, accept: (socket: Socket) => void) {
     this.served = served;
     this.#server = createServer(
-      { allowHalfOpen: true, noDelay: true, pauseOnConnect: true },
+      {
+        allowHalfOpen: true,
+        noDelay: true,
+        pauseOnConnect: true,
+        keepAlive: true,
+        keepAliveInitialDelay: KEEP_ALIVE_MS,
+      },
       (socket) => {
         this.#accepted++;
         accept(socket);

@@ -227,7 +227,7 @@ describe("drain", () => {
     await eventually(() => app.sockets.length === 1);
     await gateway.plane.drain(SHORT_MS);
     await client.until(({ ended, closed }) => ended || closed);
-    assert.equal(client.received, "");
+    assert.match(client.received, /^HTTP\/1\.1 503 .*"draining"/s);
   });
 });
 
