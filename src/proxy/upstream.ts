@@ -320,7 +320,11 @@ export class Upstream implements Timed, BodySink, Sender {
     return exchange;
   }
 
-  /** The upstream ended its side, or the connection broke (`clean` false). */
+  /**
+   * The upstream ended its side, or the connection broke (`clean` false). Over TLS node:tls does not
+   * say whether the end was announced (close_notify), so a response that only its connection's end
+   * ends is taken for complete there as it is without TLS (against RFC 9112 §9.8).
+   */
   closed(clean: boolean): void {
     if (this.state === DEAD) return;
     if (this.state === UNTIL_CLOSE && clean) this.#complete(true);

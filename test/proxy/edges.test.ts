@@ -111,4 +111,18 @@ describe("a gate that moves before anything is sent", () => {
     assert.equal(canary.requests.length, 0);
     assert.match(lines.join(""), /"attempts":1,"shielded":false/);
   });
+
+  test("an arm that was closed and opened again meanwhile takes the request", async () => {
+    await using app = await origin();
+    await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port] }) });
+    const { gates } = gateway;
+    const isOpen = gates.isOpen.bind(gates);
+    // Open when the arm is chosen, closed just before a connection is made, open again after.
+    const looks = [true, false];
+    gates.isOpen = (gate) => looks.shift() ?? isOpen(gate);
+    using client = new RawClient(gateway.port);
+    client.send(GET);
+    assert.deepEqual(statuses(await client.responses(1)), [200]);
+    assert.equal(looks.length, 0);
+  });
 });
