@@ -51,6 +51,20 @@ test("what follows CONNECT is not taken for a request", async () => {
   assert.equal(app.requests.length, 0);
 });
 
+test("a body that came in very many pieces before there was a connection arrives whole", async () => {
+  await using app = await origin();
+  await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port] }) });
+  using client = new RawClient(gateway.port);
+  const body = Array.from({ length: 500 }, (_each, index) => String(index % 10)).join("");
+  const chunks = body.replaceAll(/./g, (char) => `1\r\n${char}\r\n`);
+  // Head and body are one read, and the connection is made after it.
+  client.send(`POST / HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: chunked\r\n\r\n${chunks}`);
+  await eventually(() => app.requests.length === 1);
+  client.send("0\r\n\r\n");
+  assert.deepEqual(statuses(await client.responses(1)), [200]);
+  assert.equal(app.requests[0]?.body, body);
+});
+
 describe("empty lines before a request", () => {
   /** Lets the gateway read what was sent before anything more is sent. */
   async function settle(port: number): Promise<void> {
