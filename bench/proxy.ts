@@ -69,10 +69,12 @@ async function benchProxy(args: readonly string[]): Promise<unknown> {
     started.push(sluice.process);
     const nginx = await startNginx(directory, ports);
     started.push(nginx.process);
-    const baseline = await startHttpProxy(ports);
-    started.push(baseline.process);
-    for (const runner of [sluice, nginx, baseline]) await measure(runner, 2);
-    return await compare({ sluice, nginx, baseline }, pairs, seconds);
+    const bare = await startHttpProxy(ports);
+    started.push(bare.process);
+    const equal = await startHttpProxy(ports, path.join(directory, "http-proxy.log"));
+    started.push(equal.process);
+    for (const runner of [sluice, nginx, bare, equal]) await measure(runner, 2);
+    return await compare({ sluice, nginx, bare, equal }, pairs, seconds);
   } finally {
     for (const child of started) child.kill("SIGTERM");
     await Promise.all(started.map((child) => gone(child)));
@@ -81,7 +83,7 @@ async function benchProxy(args: readonly string[]): Promise<unknown> {
 }
 
 async function compare(
-  { sluice, nginx, baseline }: { sluice: Runner; nginx: Runner; baseline: Runner },
+  { sluice, nginx, bare, equal }: Record<"sluice" | "nginx" | "bare" | "equal", Runner>,
   pairs: number,
   seconds: number,
 ): Promise<unknown> {
@@ -100,21 +102,24 @@ async function compare(
       `pair ${pair + 1}: sluice ${show(ours)}, nginx ${show(theirs)}, ratio ${round(ratios.at(-1) ?? 0)}`,
     );
   }
-  const slow: Measured[] = [];
+  const slow: { bare: Measured[]; equal: Measured[] } = { bare: [], equal: [] };
   for (let run = 0; run < Math.min(pairs, BASELINE_RUNS_MAX); run++) {
-    slow.push(await measure(baseline, seconds));
-    say(`http-proxy ${show(slow.at(-1) as Measured)}`);
+    slow.bare.push(await measure(bare, seconds));
+    slow.equal.push(await measure(equal, seconds));
+    say(`http-proxy bare ${show(slow.bare.at(-1) as Measured)}`);
+    say(`http-proxy with log and request id ${show(slow.equal.at(-1) as Measured)}`);
   }
-  return summary({ ...all, slow }, ratios, seconds);
+  return summary({ ...all, ...slow }, ratios, seconds);
 }
 
 function summary(
-  all: { sluice: Measured[]; nginx: Measured[]; slow: Measured[] },
+  all: Record<"sluice" | "nginx" | "bare" | "equal", Measured[]>,
   ratios: number[],
   seconds: number,
 ): unknown {
   const compared = [...all.sluice, ...all.nginx];
-  const theirs = median(all.slow.map(({ microseconds }) => microseconds));
+  const bare = median(all.bare.map(({ microseconds }) => microseconds));
+  const equal = median(all.equal.map(({ microseconds }) => microseconds));
   const ours = median(all.sluice.map(({ microseconds }) => microseconds));
   return {
     benchmark: "proxy",
@@ -125,11 +130,13 @@ function summary(
     ratio: round(median(ratios)),
     ratioMin: round(Math.min(...ratios)),
     ratioMax: round(Math.max(...ratios)),
-    httpProxyMicroseconds: round(theirs),
-    timesFewerThanHttpProxy: round(theirs / ours),
+    httpProxyMicroseconds: round(bare),
+    timesFewerThanHttpProxy: round(bare / ours),
+    httpProxyEqualWorkMicroseconds: round(equal),
+    timesFewerThanHttpProxyOnEqualWork: round(equal / ours),
     busyMin: round(Math.min(...compared.map(({ busy }) => busy))),
     loadBusyMax: round(Math.max(...compared.map(({ loadBusy }) => loadBusy))),
-    errors: [...compared, ...all.slow].reduce((sum, { errors }) => sum + errors, 0),
+    errors: [...compared, ...all.bare, ...all.equal].reduce((sum, { errors }) => sum + errors, 0),
   };
 }
 
@@ -312,9 +319,15 @@ async function startNginx(directory: string, ports: Ports): Promise<Runner> {
   return { name: "nginx", process: child, port };
 }
 
-async function startHttpProxy(ports: Ports): Promise<Runner> {
-  const args = [path.join(HERE, "http-proxy.ts"), String(ports.stable), String(ports.canary)];
-  const child = pinned(PROXY_CORE, process.execPath, args);
+/** With `logPath` it sets a request id and logs, as the others do; else it only proxies. */
+async function startHttpProxy(ports: Ports, logPath?: string): Promise<Runner> {
+  const script = path.join(HERE, "http-proxy.ts");
+  const args = [script, String(ports.stable), String(ports.canary)];
+  const child = pinned(
+    PROXY_CORE,
+    process.execPath,
+    logPath === undefined ? args : [...args, logPath],
+  );
   return { name: "http-proxy", process: child, port: Number(await firstLine(child)) };
 }
 
