@@ -79,7 +79,8 @@ export class Delivery {
    * A worker has come; `port` is this side's end of a channel to it. Replaces one of that index.
    */
   addWorker(index: number, port: MessagePort): void {
-    this.removeWorker(index);
+    // Nothing is settled in between: the one that comes may serve less than those that stay.
+    this.#drop(index);
     const channel = new Channel(port, this.#contents, {
       onReady: (generation) => this.#onReady(channel, generation),
       onAcknowledged: () => {
@@ -95,11 +96,7 @@ export class Delivery {
 
   /** A worker has gone: what the others have acknowledged is acknowledged. */
   removeWorker(index: number): void {
-    const channel = this.#channels.get(index);
-    if (channel === undefined) return;
-    this.#channels.delete(index);
-    channel.close();
-    this.#settle();
+    if (this.#drop(index)) this.#settle();
   }
 
   /** The split that every live worker serves by now. */
@@ -156,6 +153,14 @@ export class Delivery {
     this.#listeners.clear();
     for (const channel of this.#channels.values()) channel.close();
     this.#channels.clear();
+  }
+
+  #drop(index: number): boolean {
+    const channel = this.#channels.get(index);
+    if (channel === undefined) return false;
+    this.#channels.delete(index);
+    channel.close();
+    return true;
   }
 
   #onReady(channel: Channel, served: number): void {

@@ -2,7 +2,7 @@
  * Who needs a row of metrics and a gate. Places in shared memory are reserved before any worker
  * hears of a route or an arm, and given back some time after every worker has acknowledged a
  * generation without it: a request that began before may still count, and Prometheus must see the
- * last counts.
+ * last counts. What a control thread before this one reserved and left is given back likewise.
  *
  * It also keeps the gates as the weights want them: open before an arm gets weight, closed once
  * every worker has acknowledged that it has none. An arm that a controller closed stays closed
@@ -16,6 +16,7 @@ export interface GateSlots {
   reserve(armId: string): void;
   set(armId: string, open: boolean): void;
   remove(armId: string): void;
+  keepOnly(armIds: Iterable<string>): void;
 }
 
 /**
@@ -24,6 +25,7 @@ export interface GateSlots {
 export interface RowSlots {
   reserve(route: string, armId: string): void;
   remove(route: string, armId: string): void;
+  keepOnly(rows: Iterable<MetricRow>): void;
 }
 
 /** A row that is in use or was until lately. */
@@ -59,6 +61,8 @@ export class Ledger {
   /** Arms that nobody wants open, and the first generation without one that does. */
   readonly #closing = new Map<string, number>();
   readonly #closedByController = new Set<string>();
+  /** When places that nobody here knows are given back: 0 before workers serve what is known here. */
+  #inheritedFreeAtMs = 0;
 
   constructor(gates: GateSlots, rows: RowSlots) {
     this.#gates = gates;
@@ -104,12 +108,24 @@ export class Ledger {
       this.#unused.delete(use);
       use.free();
     }
+    this.#freeInherited(nowMs);
+  }
+
+  #freeInherited(nowMs: number): void {
+    if (this.#inheritedFreeAtMs === 0) this.#inheritedFreeAtMs = nowMs + RETENTION_MS;
+    if (this.#inheritedFreeAtMs > nowMs) return;
+    this.#inheritedFreeAtMs = Infinity;
+    this.#gates.keepOnly(this.#armUses.keys());
+    this.#rows.keepOnly(this.rows());
   }
 
   /** When `acknowledge` will have something to free; undefined where nothing waits. */
   nextFreeMs(): number | undefined {
-    const times = [...this.#unused].map((use) => use.freeAtMs).filter((atMs) => atMs > 0);
-    return times.length === 0 ? undefined : Math.min(...times);
+    let nextMs = this.#inheritedFreeAtMs === 0 ? Infinity : this.#inheritedFreeAtMs;
+    for (const { freeAtMs } of this.#unused) {
+      if (freeAtMs > 0 && freeAtMs < nextMs) nextMs = freeAtMs;
+    }
+    return nextMs === Infinity ? undefined : nextMs;
   }
 
   /** A controller closes an arm ahead of any generation, or lets its weight decide again. */

@@ -8,6 +8,11 @@ import { IndexTable } from "./index-table.ts";
 const OPEN = 0;
 const CLOSED = 1;
 
+/** In place of the number of an arm for which there is no room: it cannot be closed. */
+export const ALWAYS_OPEN = -1;
+/** The same for an arm that must not run if it cannot be closed. */
+export const ALWAYS_CLOSED = -2;
+
 export class Gates {
   readonly #index: IndexTable;
   readonly #flags: Int32Array<SharedArrayBuffer>;
@@ -17,16 +22,13 @@ export class Gates {
     this.#flags = new Int32Array(buffers.flags);
   }
 
-  /**
-   * The gate's number, to be looked up once when an arm is linked; -1 if there is no room: always
-   * open.
-   */
+  /** The gate's number, to be looked up once when an arm is linked; -1 if there is no room. */
   gateOf(armId: string): number {
     return this.#index.findOrInsert(armId);
   }
 
   isOpen(gate: number): boolean {
-    return gate === -1 || Atomics.load(this.#flags, gate) === OPEN;
+    return gate < 0 ? gate === ALWAYS_OPEN : Atomics.load(this.#flags, gate) === OPEN;
   }
 
   /** Keeps a place for an arm. The control thread alone, before a worker hears of the arm. */
@@ -46,5 +48,10 @@ export class Gates {
     if (gate === -1) return;
     Atomics.store(this.#flags, gate, OPEN);
     this.#index.remove(armId);
+  }
+
+  /** Frees the gates of all other arms, which no worker knows any more. */
+  keepOnly(armIds: Iterable<string>): void {
+    this.#index.keepOnly(armIds, (gate) => Atomics.store(this.#flags, gate, OPEN));
   }
 }

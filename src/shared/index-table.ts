@@ -69,6 +69,21 @@ export class IndexTable {
   }
 
   /**
+   * Frees the places of all other keys; `onFree` is told of each index before anybody can take it.
+   * The control thread alone, once no worker can still use them.
+   */
+  keepOnly(keys: Iterable<string>, onFree: (index: number) => void): void {
+    const kept = new Set<bigint>();
+    for (const key of keys) kept.add(keyOf(key));
+    for (let index = 0; index < this.capacity; index++) {
+      const found = Atomics.load(this.#keys, index);
+      if (found === EMPTY || found === REMOVED || kept.has(found)) continue;
+      onFree(index);
+      Atomics.store(this.#keys, index, REMOVED);
+    }
+  }
+
+  /**
    * Where `wanted` stands, the first freed place on its way, and the empty one at its end; or -1.
    */
   #search(wanted: bigint): { place: number; freed: number; end: number } {

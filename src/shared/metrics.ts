@@ -140,8 +140,21 @@ export class MetricReader {
     const key = metricKey(route, armId);
     const slot = this.#index.find(key);
     if (slot === -1) return;
+    this.#clear(slot);
+    this.#index.remove(key);
+  }
+
+  /**
+   * Frees all other rows, which no worker writes any more; those that belong to no route stay.
+   */
+  keepOnly(rows: Iterable<{ readonly route: string; readonly armId: string }>): void {
+    const keys = [OVERFLOW_KEY, metricKey(UNMATCHED_ROUTE, "")];
+    for (const { route, armId } of [WORKER_KEY, ...rows]) keys.push(metricKey(route, armId));
+    this.#index.keepOnly(keys, (slot) => this.#clear(slot));
+  }
+
+  #clear(slot: number): void {
     const start = slot * METRIC_FIELDS;
     for (const stripe of this.#stripes) stripe.fill(0, start, start + METRIC_FIELDS);
-    this.#index.remove(key);
   }
 }

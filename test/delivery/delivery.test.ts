@@ -5,8 +5,21 @@ import { test } from "node:test";
 import { systemClock, type Clock } from "../../src/base/clock.ts";
 import type { Part, RulePart } from "../../src/compile/program.ts";
 import { createDelivery, type Delivery, type Publishable } from "../../src/delivery/delivery.ts";
-import { RETENTION_MS, type GateSlots, type RowSlots } from "../../src/delivery/ledger.ts";
+import {
+  RETENTION_MS,
+  type GateSlots,
+  type MetricRow,
+  type RowSlots,
+} from "../../src/delivery/ledger.ts";
 import { MESSAGE_BYTES_MAX } from "../../src/process/messages.ts";
+import { Gates } from "../../src/shared/gates.ts";
+import { allocateSharedMemory } from "../../src/shared/memory.ts";
+import {
+  MetricReader,
+  MetricRecorder,
+  UNMATCHED_ROUTE,
+  WORKER_KEY,
+} from "../../src/shared/metrics.ts";
 import { rule, split } from "../support/linking.ts";
 import { FakeWorker, keysOf } from "./fake-worker.ts";
 
@@ -24,6 +37,19 @@ class NotedSlots implements GateSlots, RowSlots {
   remove(first: string, second?: string): void {
     if (second === undefined) this.gates.delete(first);
     else this.rows.delete(`${first}|${second}`);
+  }
+  keepOnly(kept: Iterable<string | MetricRow>): void {
+    const names = new Set<string>();
+    let ofRows = false;
+    for (const one of kept) {
+      ofRows = typeof one !== "string";
+      names.add(typeof one === "string" ? one : `${one.route}|${one.armId}`);
+    }
+    for (const name of ofRows ? this.rows : this.gates.keys()) {
+      if (names.has(name)) continue;
+      this.rows.delete(name);
+      this.gates.delete(name);
+    }
   }
 }
 
@@ -153,6 +179,36 @@ test("acknowledged is what every live worker serves", async () => {
   delivery.removeWorker(0);
   delivery.removeWorker(2);
   assert.equal(weight(), undefined);
+  delivery.close();
+});
+
+test("a worker that is replaced is waited for as before", async () => {
+  const { delivery, next } = fixture();
+  const [a, b] = [new FakeWorker(delivery, 0), new FakeWorker(delivery, 1)];
+  delivery.publish(program([split("b", 100)]));
+  const sent = (await b.committed(1)).flatMap((message) =>
+    message.type === "parts" ? message.parts : [],
+  );
+  await a.committed(1);
+  let acknowledged = next();
+  a.acknowledge(1);
+  b.acknowledge(1);
+  await acknowledged;
+  delivery.publish(program([split("b", 0)]));
+  await a.committed(2);
+  a.acknowledge(2);
+  delivery.publish(program([split("b", 50)]));
+  await a.committed(3);
+  // A second channel to the worker that still serves the first generation.
+  const have = sent.map(({ part, hash }) => [part.key, hash] as const);
+  const again = new FakeWorker(delivery, 1, have, 1);
+  assert.equal(delivery.acknowledgedGeneration, 1);
+  await again.committed(3);
+  assert.equal(delivery.acknowledgedGeneration, 1);
+  acknowledged = next();
+  again.acknowledge(3);
+  await acknowledged;
+  assert.equal(delivery.acknowledgedGeneration, 2, "as far as the other has come");
   delivery.close();
 });
 
@@ -309,5 +365,51 @@ test("rows and gates are reserved early and given back late", async () => {
   nowMs += 2 * RETENTION_MS;
   for (const timer of timers.splice(0)) timer();
   assert.equal(slots.rows.size, 3, "what came back in time is not given away");
+  delivery.close();
+});
+
+test("what a control thread before this one left is given back as late", async () => {
+  let nowMs = 0;
+  let due: (() => void) | undefined;
+  const clock: Clock = {
+    now: () => nowMs,
+    monotonic: () => nowMs,
+    after: (_delayMs, action) => {
+      due = action;
+      return () => (due = undefined);
+    },
+  };
+  const memory = allocateSharedMemory(1);
+  const [gates, rows] = [new Gates(memory.gates), new MetricReader(memory.metrics)];
+  const recorder = new MetricRecorder(memory.metrics, 0);
+  recorder.add(recorder.row(UNMATCHED_ROUTE, ""), 0, 7);
+  recorder.add(recorder.row(WORKER_KEY.route, WORKER_KEY.armId), 0, 8);
+  for (const arm of ["old@1", CANARY]) {
+    gates.set(arm, false);
+    recorder.add(recorder.row("r", arm), 0, 5);
+  }
+
+  const delivery = createDelivery({ gates, rows, clock });
+  const worker = new FakeWorker(delivery, 0);
+  delivery.publish(program([toB("r"), split("b", 500)]));
+  await worker.committed(1);
+  const acknowledged = new Promise<void>((resolve) => void delivery.onAcknowledged(resolve));
+  worker.acknowledge(1);
+  await acknowledged;
+  nowMs += RETENTION_MS - 1;
+  due?.();
+  assert.equal(rows.read("r", "old@1")?.[0], 5);
+  nowMs += 1;
+  due?.();
+  assert.equal(rows.read("r", "old@1"), undefined);
+  assert.equal(due, undefined, "it is done once");
+  assert.equal(rows.read("r", CANARY)?.[0], 5);
+  assert.equal(rows.read(UNMATCHED_ROUTE, "")?.[0], 7);
+  assert.equal(rows.read(WORKER_KEY.route, WORKER_KEY.armId)?.[0], 8);
+  const left = new Gates(memory.gates);
+  assert.ok(left.isOpen(left.gateOf(CANARY)));
+  assert.ok(left.isOpen(left.gateOf("old@1")), "a freed gate is open for its next owner");
+  rows.reserve("r", "old@1");
+  assert.equal(rows.read("r", "old@1")?.[0], 0);
   delivery.close();
 });
