@@ -225,10 +225,11 @@ export class ProgramLoop {
     });
   }
 
-  /** Says once on the log what is wrong between resources, and that it is mended. */
+  /** Says once on the log what is wrong between resources or at a worker, and that it is mended. */
   #tellProblems(): void {
-    const { log } = this.#options;
+    const { log, delivery } = this.#options;
     const now = new Set(problemsOf(this.#published as Compiled).map(formatProblem));
+    for (const [key, message] of delivery.failures()) now.add(`${key}: ${message}`);
     for (const problem of now) if (!this.#told.has(problem)) log.warn({}, problem);
     for (const problem of this.#told) if (!now.has(problem)) log.info({}, `mended: ${problem}`);
     this.#told = now;

@@ -5,9 +5,9 @@
  *
  * Keys that are named but absent have an empty cell, so parts may arrive in any order.
  */
-import type { Part, PartKey, SplitPart, TablePart } from "../compile/program.ts";
+import type { Arm, Part, PartKey, SplitPart, TablePart } from "../compile/program.ts";
 import type { PartEnvelope, PartFailure } from "../process/messages.ts";
-import type { Gates } from "../shared/gates.ts";
+import { ALWAYS_CLOSED, ALWAYS_OPEN, type Gates } from "../shared/gates.ts";
 import type { MetricRecorder } from "../shared/metrics.ts";
 import { HostTable } from "./host-table.ts";
 import { linkMatcher, linkPage, type Steps } from "./link-paths.ts";
@@ -286,13 +286,22 @@ export class Linker {
       const credential = wanted === undefined ? null : this.#credential(wanted);
       return {
         arm,
-        gate: this.#options.gates.gateOf(arm.id),
+        gate: this.#gateOf(arm, part.key),
         pool: this.#cell(arm.pool),
         credential,
         credentialMissing: wanted !== undefined && credential === null,
       };
     });
     return { part, arms, ends: intervalEnds(part.arms.map((arm) => arm.weightBp)) };
+  }
+
+  /** A canary that could not be stopped gets nothing: its share goes to the stable arm. */
+  #gateOf(arm: Arm, split: PartKey): number {
+    const gate = this.#options.gates.gateOf(arm.id);
+    if (gate !== -1) return gate;
+    const message = `No gate is free for ${arm.id}, so a canary gets no requests`;
+    this.#failures.set(split, { key: split, message });
+    return arm.role === "canary" ? ALWAYS_CLOSED : ALWAYS_OPEN;
   }
 
   #credential(wanted: { header: string; prefix: string; ref: string }): LinkedCredential | null {

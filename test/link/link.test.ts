@@ -2,8 +2,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Part, SplitPart } from "../../src/compile/program.ts";
+import { chooseArm } from "../../src/proxy/choose.ts";
 import { matchRule } from "../../src/proxy/match.ts";
 import type { LinkedRule } from "../../src/proxy/snapshot.ts";
+import { GATES_MAX } from "../../src/shared/memory.ts";
 import {
   newBench,
   oneHost,
@@ -150,4 +152,27 @@ test("an LLM route has its choices per model", () => {
   assert.equal(linked.weightSum, 0);
   assert.equal(linked.models?.[0]?.weightSum, 3);
   assert.equal(linked.models?.[0]?.backends[0]?.modelNameOverride, "other");
+});
+
+test("a canary that cannot be stopped is not started, and that is said", () => {
+  const bench = newBench();
+  for (let index = 0; index < GATES_MAX; index++) bench.gates.gateOf(`arm ${index}`);
+  const to = (canaryBp: number): Part[] => [
+    ...oneHost([prefixOf("/", "r")], [TO_B]),
+    split("b", canaryBp),
+  ];
+  for (const canaryBp of [5000, 10_000]) {
+    bench.linker.link(to(canaryBp));
+    assert.match(bench.linker.failures[0]?.message ?? "", /no gate is free for Backend/i);
+    const found = ruleOf(bench).backends[0]?.split?.value;
+    assert.ok(found);
+    assert.equal(chooseArm(found, 0, bench.gates)?.arm.role, "stable");
+  }
+  bench.gates.remove("arm 1");
+  bench.gates.remove("arm 2");
+  for (const { id } of split("b", 0).arms) bench.gates.reserve(id);
+  bench.linker.link(to(5000));
+  assert.deepEqual(bench.linker.failures, []);
+  const found = ruleOf(bench).backends[0]?.split?.value;
+  assert.equal(found === undefined ? "" : chooseArm(found, 0, bench.gates)?.arm.role, "canary");
 });

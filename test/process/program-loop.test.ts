@@ -17,6 +17,7 @@ function fakeDelivery() {
     acknowledgedGeneration: 0,
     readyCount: 1,
     isHeld: () => true,
+    failures: () => new Map<string, string>(),
     publish: () => ++delivery.generation,
     onAcknowledged: (listener: () => void) => {
       acknowledge = () => {

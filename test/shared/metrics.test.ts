@@ -1,7 +1,7 @@
 /** Rows, gates and index tables: exact under contention, and reused only when told. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { Gates } from "../../src/shared/gates.ts";
+import { ALWAYS_CLOSED, ALWAYS_OPEN, Gates } from "../../src/shared/gates.ts";
 import { IndexTable } from "../../src/shared/index-table.ts";
 import { METRIC_SLOTS_MAX, allocateSharedMemory } from "../../src/shared/memory.ts";
 import { FIELD, MetricReader, MetricRecorder, OVERFLOW_KEY } from "../../src/shared/metrics.ts";
@@ -86,7 +86,8 @@ test("gates are open until closed, for every holder of the memory", () => {
   control.remove("a");
   control.reserve("a");
   assert.ok(worker.isOpen(worker.gateOf("a")));
-  assert.ok(worker.isOpen(-1));
+  assert.ok(worker.isOpen(ALWAYS_OPEN));
+  assert.ok(!worker.isOpen(ALWAYS_CLOSED));
 });
 
 test("every value lies in its bucket, and quantiles are off by at most an eighth", () => {
