@@ -52,7 +52,10 @@ async function admitted(burst: number): Promise<{ arrivalsMs: number[]; sentMs: 
   await eventually("time is up", () => performance.now() - startMs > SECONDS * 1000, 70_000);
   await load.stop();
   const statuses = new Set(load.results.map(({ status }) => status));
-  assert.deepEqual([...statuses].toSorted((a, b) => a - b), [200, 429]);
+  assert.deepEqual(
+    [...statuses].toSorted((a, b) => a - b),
+    [200, 429],
+  );
   const sentMs = load.results.map(({ sentAtMs }) => sentAtMs - startMs);
   return {
     arrivalsMs: app.arrivalsMs.map((atMs) => atMs - startMs),
