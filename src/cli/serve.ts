@@ -59,11 +59,13 @@ export async function serve(options: ServeOptions): Promise<Running> {
   }
 }
 
-/** Resolves at SIGTERM or SIGINT; a second one of them ends the process at once. */
+/**
+ * Resolves at SIGTERM, at SIGINT, and at SIGHUP, which says that the terminal was closed; a second
+ * SIGTERM or SIGINT ends the process at once.
+ */
 async function untilAsked(): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
-  process.once("SIGTERM", resolve);
-  process.once("SIGINT", resolve);
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.once(signal, resolve);
   await promise;
   process.on("SIGINT", () => process.exit(130));
   process.on("SIGTERM", () => process.exit(143));

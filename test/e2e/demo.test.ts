@@ -12,12 +12,15 @@ import { freePort } from "../support/sluice.ts";
 const MAIN = path.resolve(import.meta.dirname, "../../src/cli/main.ts");
 const STORY_MS_MAX = 90_000;
 
-async function runDemo(args: readonly string[]) {
+async function runDemo(args: readonly string[], signalAtFirstLine?: NodeJS.Signals) {
   const child = spawn(process.execPath, [MAIN, "demo", ...args], {
     stdio: ["ignore", "pipe", "pipe"],
   });
   let output = "";
   child.stdout.on("data", (text) => (output += String(text)));
+  if (signalAtFirstLine !== undefined) {
+    child.stdout.once("data", () => child.kill(signalAtFirstLine));
+  }
   child.stderr.on("data", (text) => (output += String(text)));
   const [code] = (await once(child, "exit")) as [number | null];
   return { code, output };
@@ -50,6 +53,14 @@ test("version 2 is promoted, version 3 is rolled back, and nothing is left behin
     at = found;
   }
   assert.match(output, / 0 failed/);
+  assert.deepEqual(leftovers(), before);
+});
+
+test("a terminal that is closed in mid-story leaves nothing behind", async () => {
+  const before = leftovers();
+  const [port, admin] = [await freePort(), `127.0.0.1:${await freePort()}`];
+  const { code, output } = await runDemo(["--port", String(port), "--admin", admin], "SIGHUP");
+  assert.equal(code, 0, output);
   assert.deepEqual(leftovers(), before);
 });
 
