@@ -6,7 +6,7 @@ import { request } from "undici";
 import type { JsonObject } from "../base/json.ts";
 import type { KindDefinition } from "../resource/kind.ts";
 import { KINDS } from "../resource/kinds.ts";
-import type { Resource } from "../resource/resource.ts";
+import type { Resource, ResourceDraft } from "../resource/resource.ts";
 import { CommandError, EXIT } from "./exit.ts";
 
 /** `T` is what the API is known to answer at a path; errors answer a Kubernetes `Status`. */
@@ -84,6 +84,34 @@ export class Client {
     const answer = await this.send<T>(path, options);
     if (answer.status >= 400) throw new CommandError(messageOf(answer));
     return answer;
+  }
+
+  /** Creates the resource, or replaces it where it is there; what is already as written is left alone. */
+  async apply(
+    draft: ResourceDraft,
+    options: { readonly dryRun: boolean } = { dryRun: false },
+  ): Promise<{ readonly verb: string; readonly answer: Answer<Resource> }> {
+    const kind = findKind(draft.kind);
+    const { namespace, name } = draft.metadata;
+    const query = options.dryRun ? "?dryRun=All" : "";
+    const item = pathOf(kind, namespace, name);
+    const stored = await this.send<Resource>(item);
+    if (stored.status === 404) {
+      const collection = `${pathOf(kind, namespace)}${query}`;
+      const answer = await this.send<Resource>(collection, { method: "POST", body: draft });
+      return { verb: "created", answer };
+    }
+    if (stored.status >= 400) return { verb: "", answer: stored };
+    const answer = await this.send<Resource>(item + query, { method: "PUT", body: draft });
+    const before = stored.body.metadata.resourceVersion;
+    const same = answer.status < 400 && answer.body.metadata.resourceVersion === before;
+    return { verb: same ? "unchanged" : "configured", answer };
+  }
+
+  /** As `apply`, but a refusal throws with the API's own message. */
+  async mustApply(draft: ResourceDraft): Promise<void> {
+    const { answer } = await this.apply(draft);
+    if (answer.status >= 400) throw new CommandError(messageOf(answer));
   }
 
   async get(kind: string, namespace: string, name: string): Promise<Resource> {

@@ -4,7 +4,7 @@
  * resources are plain data, and are printed as the YAML to go on from.
  */
 import type { ResourceDraft } from "../resource/resource.ts";
-import { Client, findKind, pathOf } from "./client.ts";
+import { Client } from "./client.ts";
 import { CommandError, EXIT } from "./exit.ts";
 import { formatData, print, printError } from "./output.ts";
 import { untilProgrammed } from "./programmed.ts";
@@ -44,11 +44,11 @@ export async function proxy(
   const running = await serve(options);
   const client = new Client(running.adminUrl);
   try {
-    for (const resource of resources) await put(client, resource);
+    for (const resource of resources) await client.mustApply(resource);
     await untilProgrammed(client, "Another port: --listen :8081");
     printError(`Sluice serves ${flags.to} on ${flags.listen}. Admin API: ${running.adminUrl}`);
     if (canary !== undefined) {
-      await put(client, canary);
+      await client.mustApply(canary);
       printError(
         `${flags.canary} gets ${flags.steps} percent of the requests, step by step. Watch:`,
       );
@@ -59,17 +59,6 @@ export async function proxy(
     throw error;
   }
   return await untilStopped(running, () => printError("Draining …"));
-}
-
-async function put(client: Client, resource: ResourceDraft): Promise<void> {
-  const { namespace, name } = resource.metadata;
-  const kind = findKind(resource.kind);
-  const created = await client.send(pathOf(kind, namespace), { method: "POST", body: resource });
-  if (created.status !== 409) {
-    if (created.status >= 400) throw new CommandError(created.body.message ?? "refused");
-    return;
-  }
-  await client.must(pathOf(kind, namespace, name), { method: "PUT", body: resource });
 }
 
 /**

@@ -1,6 +1,6 @@
 /** `sluice apply`, `get` and `delete`: resources through the admin API. */
-import type { Resource, ResourceDraft } from "../resource/resource.ts";
-import { type Answer, type Client, findKind, messageOf, pathOf } from "./client.ts";
+import type { Resource } from "../resource/resource.ts";
+import { type Client, findKind, messageOf, pathOf } from "./client.ts";
 import { EXIT } from "./exit.ts";
 import {
   formatData,
@@ -22,7 +22,7 @@ export async function apply(
 ): Promise<number> {
   let code: number = EXIT.ok;
   for (const draft of await readDrafts(paths)) {
-    const { verb, answer } = await applyOne(client, draft, options.dryRun ? "?dryRun=All" : "");
+    const { verb, answer } = await client.apply(draft, options);
     const name = `${findKind(draft.kind).singular}/${draft.metadata.name}`;
     if (answer.status >= 400) {
       printError(`${name}: ${messageOf(answer)}`);
@@ -31,27 +31,6 @@ export async function apply(
     for (const warning of answer.warnings) printError(`Warning: ${name}: ${warning}`);
   }
   return code;
-}
-
-async function applyOne(
-  client: Client,
-  draft: ResourceDraft,
-  query: string,
-): Promise<{ verb: string; answer: Answer<Resource> }> {
-  const kind = findKind(draft.kind);
-  const { namespace, name } = draft.metadata;
-  const item = pathOf(kind, namespace, name);
-  const stored = await client.send<Resource>(item);
-  if (stored.status === 404) {
-    const collection = `${pathOf(kind, namespace)}${query}`;
-    const answer = await client.send<Resource>(collection, { method: "POST", body: draft });
-    return { verb: "created", answer };
-  }
-  if (stored.status >= 400) return { verb: "", answer: stored };
-  const answer = await client.send<Resource>(item + query, { method: "PUT", body: draft });
-  const before = stored.body.metadata.resourceVersion;
-  const same = answer.status < 400 && answer.body.metadata.resourceVersion === before;
-  return { verb: same ? "unchanged" : "configured", answer };
 }
 
 export interface GetOptions {

@@ -10,7 +10,7 @@ import path from "node:path";
 import { systemRandom } from "../../base/random.ts";
 import type { ResourceDraft } from "../../resource/resource.ts";
 import { statusOf } from "../../rollout/status.ts";
-import { Client, findKind, pathOf } from "../client.ts";
+import { Client } from "../client.ts";
 import { CommandError, EXIT } from "../exit.ts";
 import { print } from "../output.ts";
 import { untilProgrammed } from "../programmed.ts";
@@ -86,8 +86,8 @@ async function play(options: DemoOptions, dataDirectory: string): Promise<number
       const [first, second, third] = backends.map(({ version, port }) =>
         starterBackend(NAME, version, { ip: { address: "127.0.0.1", port } }),
       ) as [ResourceDraft, ResourceDraft, ResourceDraft];
-      for (const resource of resources(options.port)) await create(client, resource);
-      await create(client, first);
+      for (const resource of resources(options.port)) await client.mustApply(resource);
+      await client.mustApply(first);
       await untilProgrammed(client, "Another port: npm start -- --port 8081");
       traffic = startSampleTraffic(gatewayUrl, REQUESTS_PER_SECOND);
       teller.say(`Sluice serves. Gateway ${gatewayUrl}, admin API ${running.adminUrl}.`);
@@ -123,16 +123,11 @@ function resources(port: number): readonly ResourceDraft[] {
   ];
 }
 
-async function create(client: Client, resource: ResourceDraft): Promise<void> {
-  const collection = pathOf(findKind(resource.kind), resource.metadata.namespace);
-  await client.must(collection, { method: "POST", body: resource });
-}
-
 /** Applies a version and tells what becomes of it, until its rollout has ended one way or the other. */
 async function act(client: Client, teller: Teller, backend: ResourceDraft): Promise<void> {
   const { namespace, name } = backend.metadata;
   const before = statusOf(await client.get("rollout", namespace, name));
-  await client.must(pathOf(findKind("backend"), namespace, name), { method: "PUT", body: backend });
+  await client.mustApply(backend);
   await until(async () => teller.look(before.currentPodHash));
 }
 
