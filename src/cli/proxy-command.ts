@@ -71,7 +71,8 @@ export function proxyResources(plan: ProxyPlan): {
 } {
   const { port, address } = parseListen(plan.listen);
   const stable = starterBackend(NAME, "1", endpoint(plan.to, "--to"));
-  const resources = [starterGateway(port, address), starterRoute(NAME), stable];
+  // What is referred to comes first, so that nothing is missed on the way.
+  const resources = [starterGateway(port, address), stable, starterRoute(NAME)];
   if (plan.canary === undefined) return { resources, canary: undefined };
   return {
     resources: [...resources, starterAnalysis(), starterRollout(NAME, plan.steps, STEP_PAUSE)],

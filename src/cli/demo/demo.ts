@@ -86,8 +86,8 @@ async function play(options: DemoOptions, dataDirectory: string): Promise<number
       const [first, second, third] = backends.map(({ version, port }) =>
         starterBackend(NAME, version, { ip: { address: "127.0.0.1", port } }),
       ) as [ResourceDraft, ResourceDraft, ResourceDraft];
-      for (const resource of resources(options.port)) await client.mustApply(resource);
       await client.mustApply(first);
+      for (const resource of resources(options.port)) await client.mustApply(resource);
       await untilProgrammed(client, "Another port: npm start -- --port 8081");
       traffic = startSampleTraffic(gatewayUrl, REQUESTS_PER_SECOND);
       teller.say(`Sluice serves. Gateway ${gatewayUrl}, admin API ${running.adminUrl}.`);
