@@ -4,6 +4,7 @@
  */
 import { spawnSync } from "node:child_process";
 import { globSync } from "node:fs";
+import { findGoTool, GO_TOOLS, mustBuild } from "./support/go-tool.ts";
 
 const { argv, env, execPath, stdout } = process;
 
@@ -29,9 +30,22 @@ function installMissingPrograms(): void {
   }
 }
 
+/** Before the tests and not within them, so that none of them runs beside a compiler. */
+function buildMissingTools(): void {
+  for (const tool of GO_TOOLS.filter(mustBuild)) {
+    stdout.write(
+      `Building what the tests need, once: go install ${tool.package}@${tool.version}\n`,
+    );
+    const found = findGoTool(tool);
+    if ("skip" in found)
+      stdout.write(`${found.skip}; the tests that need it are skipped by name.\n`);
+  }
+}
+
 const long = argv.includes("--long");
 const files = argv.slice(2).filter((argument) => !argument.startsWith("--"));
 installMissingPrograms();
+if (files.length === 0) buildMissingTools();
 const result = spawnSync(
   execPath,
   [
