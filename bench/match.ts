@@ -11,6 +11,8 @@ import type { LinkedSocket } from "../src/proxy/snapshot.ts";
 import { Gates } from "../src/shared/gates.ts";
 import { allocateSharedMemory } from "../src/shared/memory.ts";
 import { MetricRecorder } from "../src/shared/metrics.ts";
+import { report } from "./machine.ts";
+import { median } from "./measure.ts";
 
 const SOCKET = "socket/127.0.0.1:80";
 const MATCHES = 300_000;
@@ -80,10 +82,6 @@ function nanosecondsPerMatch(socket: LinkedSocket, heads: readonly RequestFields
   return ((performance.now() - startMs) * 1e6) / MATCHES;
 }
 
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] as number;
-}
-
 function compare(shape: Shape): { tenNs: number; fiveThousandNs: number; ratio: number } {
   const [few, many] = [link(program(10, shape)), link(program(5000, shape))];
   const [fewHeads, manyHeads] = [requests(10), requests(5000)];
@@ -102,5 +100,6 @@ function compare(shape: Shape): { tenNs: number; fiveThousandNs: number; ratio: 
   };
 }
 
-const figures = { oneHost: compare("one host"), aHostEach: compare("a host each") };
-process.stdout.write(`${JSON.stringify(figures)}\n`);
+export function benchMatch(): void {
+  report({ oneHost: compare("one host"), aHostEach: compare("a host each") });
+}

@@ -1,14 +1,19 @@
 /** Runs one benchmark by its name: `npm run bench -- NAME`. Its last line is one JSON object. */
 
-const [name = ""] = process.argv.slice(2);
-switch (name) {
-  case "proxy":
-    await import("./proxy.ts");
-    break;
-  case "match":
-    await import("./match.ts");
-    break;
-  default:
-    process.stderr.write("Usage: npm run bench -- proxy|match\n");
-    process.exitCode = 2;
+type Benchmark = (args: readonly string[]) => void | Promise<void>;
+
+const BENCHMARKS: Readonly<Record<string, () => Promise<Benchmark>>> = {
+  match: async () => (await import("./match.ts")).benchMatch,
+  proxy: async () => (await import("./proxy.ts")).benchProxy,
+};
+
+const [name = "", ...args] = process.argv.slice(2);
+const load = BENCHMARKS[name];
+if (load === undefined) {
+  process.stderr.write(`Usage: npm run bench -- ${Object.keys(BENCHMARKS).join("|")}\n`);
+  process.exitCode = 2;
+} else {
+  await (
+    await load()
+  )(args);
 }
