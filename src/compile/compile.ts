@@ -14,7 +14,7 @@ import { compileModelRoutes } from "./models.ts";
 import { PartSet } from "./part-set.ts";
 import type { PartKey } from "./program.ts";
 import { ResourceIndex } from "./reader.ts";
-import { compileHttpRoutes } from "./routes.ts";
+import { compileRuleRoutes } from "./routes.ts";
 import { layOutSockets } from "./sockets.ts";
 import { SplitPass } from "./splits.ts";
 import { compileWorkloads } from "./workloads.ts";
@@ -47,7 +47,7 @@ function assemble(input: CompileInput, options: AssembleOptions): Compiled {
   const { frame, previous } = options;
   const credentials = new Map<string, string>();
   const context = createContext(input, credentials, options);
-  compileHttpRoutes(context);
+  compileRuleRoutes(context);
   compileModelRoutes(context);
   compileWorkloads(context);
   layOutSockets(context);

@@ -52,6 +52,7 @@ export interface BackendProblem {
   /** A reason of Gateway API's `ResolvedRefs`, or one of ours where it has none. */
   readonly reason:
     | "BackendNotFound"
+    | "FilterNotFound"
     | "InvalidCACertificateRef"
     | "InvalidCredential"
     | "InvalidKind"

@@ -1,13 +1,44 @@
 /** Filters of HTTPRoute (Gateway API `HTTPRouteFilter`), in the form that workers apply. */
-import type { HeaderFilter, HttpFilter } from "../resource/http-filter.ts";
+import type { HeaderFilter } from "../resource/header-filter.ts";
+import type { HttpFilter } from "../resource/http-filter.ts";
+import type { MirrorFilter } from "../resource/mirror-filter.ts";
+import type { BackendProblem } from "./compiled.ts";
+import { readCors } from "./cors.ts";
 import type { Filters, HeaderEdits, PathEdit, Redirect, UrlRewrite } from "./program.ts";
+import type { BackendReference, ResolvedReference } from "./references.ts";
+import type { ExtensionOf } from "./route-filters.ts";
+import type { Mirror } from "./rule-part.ts";
 
 type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
 type PathModifier = NonNullable<NonNullable<HttpFilter["urlRewrite"]>["path"]>;
 
-/** `prefix` is the path that the rule matched, which ReplacePrefixMatch replaces. */
-export function readFilters(filters: readonly HttpFilter[] | undefined, prefix: string): Filters {
+export interface FilterInput {
+  /** The path that the rule matched, which ReplacePrefixMatch replaces. */
+  readonly prefix: string;
+  readonly extensionOf: ExtensionOf;
+  /** `mirror`: what goes there are copies. */
+  readonly resolve: (reference: BackendReference, mirror: boolean) => ResolvedReference;
+  readonly namespace: string;
+  /** What is wrong with references is added to these. */
+  readonly problems: BackendProblem[];
+}
+
+export interface FilterResult {
+  readonly filters: Filters;
+  /**
+   * A filter cannot be applied as it is written: requests must not pass without it (Gateway API
+   * `HTTPRouteFilter.type`), so they are answered with 500.
+   */
+  readonly broken: boolean;
+}
+
+export function readFilters(
+  filters: readonly HttpFilter[] | undefined,
+  input: FilterInput,
+): FilterResult {
   const read: Mutable<Filters> = {};
+  const mirrors: Mirror[] = [];
+  let broken = false;
   for (const filter of filters ?? []) {
     if (filter.requestHeaderModifier !== undefined) {
       read.requestHeaders = readHeaders(filter.requestHeaderModifier);
@@ -15,12 +46,65 @@ export function readFilters(filters: readonly HttpFilter[] | undefined, prefix: 
     if (filter.responseHeaderModifier !== undefined) {
       read.responseHeaders = readHeaders(filter.responseHeaderModifier);
     }
-    if (filter.urlRewrite !== undefined) read.rewrite = readRewrite(filter.urlRewrite, prefix);
+    if (filter.urlRewrite !== undefined) {
+      read.rewrite = { ...read.rewrite, ...readRewrite(filter.urlRewrite, input.prefix) };
+    }
     if (filter.requestRedirect !== undefined) {
-      read.redirect = readRedirect(filter.requestRedirect, prefix);
+      read.redirect = readRedirect(filter.requestRedirect, input.prefix);
+    }
+    if (filter.cors !== undefined) read.cors = readCors(filter.cors);
+    if (filter.requestMirror !== undefined) {
+      mirrors.push(...readMirror(filter.requestMirror, input));
+    }
+    if (filter.extensionRef !== undefined) {
+      broken ||= !addExtension(read, filter.extensionRef, input);
     }
   }
-  return read;
+  if (mirrors.length > 0) read.mirrors = mirrors;
+  return { filters: broken ? {} : read, broken };
+}
+
+/** A mirror that cannot be followed is said on the route and left out: requests go on without. */
+function readMirror(filter: MirrorFilter, input: FilterInput): readonly Mirror[] {
+  const { split, problem } = input.resolve(filter.backendRef, true);
+  if (problem !== undefined) input.problems.push(problem);
+  const { percent = 100, fraction } = filter;
+  const share =
+    fraction === undefined ? percent / 100 : fraction.numerator / (fraction.denominator ?? 100);
+  return split === undefined || share === 0 ? [] : [{ split, fraction: share }];
+}
+
+/** Whether the filter could be added. */
+function addExtension(
+  read: Mutable<Filters>,
+  reference: NonNullable<HttpFilter["extensionRef"]>,
+  { extensionOf, namespace, problems }: FilterInput,
+): boolean {
+  const found = extensionOf(namespace, reference);
+  if ("problem" in found) {
+    problems.push(found.problem);
+    return false;
+  }
+  const { rewrite, directResponse } = found.filters;
+  const taken =
+    (directResponse !== undefined &&
+      (read.directResponse !== undefined || read.redirect !== undefined)) ||
+    (rewrite !== undefined && overlap(read.rewrite ?? {}, rewrite));
+  if (taken) {
+    const message = `HTTPRouteFilter ${reference.name} changes what another filter of its rule changes`;
+    problems.push({ reason: "UnsupportedValue", message });
+    return false;
+  }
+  if (directResponse !== undefined) read.directResponse = directResponse;
+  if (rewrite !== undefined) read.rewrite = { ...read.rewrite, ...rewrite };
+  return true;
+}
+
+function overlap(a: UrlRewrite, b: UrlRewrite): boolean {
+  const { path: _a, ...hostA } = a;
+  const { path: _b, ...hostB } = b;
+  const hosts = Object.keys(hostA).length > 0 && Object.keys(hostB).length > 0;
+  return hosts || (a.path !== undefined && b.path !== undefined);
 }
 
 function readHeaders(filter: HeaderFilter): HeaderEdits {

@@ -18,6 +18,8 @@ import type { Policies } from "./policies.ts";
 import type { Part, Program } from "./program.ts";
 import { readCredentials } from "./providers.ts";
 import type { CredentialOf } from "./providers.ts";
+import { readRouteFilters } from "./route-filters.ts";
+import type { RouteFilters } from "./route-filters.ts";
 import { listOf } from "./stored.ts";
 
 export interface Frame {
@@ -26,6 +28,7 @@ export interface Frame {
   readonly mayRefer: MayRefer;
   readonly policies: Policies;
   readonly credentialOf: CredentialOf;
+  readonly routeFilters: RouteFilters;
   /** Key sets of policies. */
   readonly frameParts: readonly Part[];
   /** Statuses of policies. */
@@ -48,6 +51,7 @@ export function readFrame(input: CompileInput, previous: Program | undefined): F
     mayRefer,
     policies,
     credentialOf,
+    routeFilters: readRouteFilters(input),
     frameParts: [...parts.parts.values()],
     frameStatuses,
     routesTargeted: readTargets([

@@ -11,13 +11,13 @@ import type { PagePart, PartKey, RulePart } from "./program.ts";
 
 export interface CompileMemo {
   readonly frame: Frame;
-  /** By `keyText` of the HTTPRoute. */
+  /** By `keyText` of the HTTPRoute or GRPCRoute. */
   readonly routes: ReadonlyMap<string, RouteTrace>;
   /** By the key of the first page. */
   readonly pages: ReadonlyMap<PartKey, PageTrace>;
 }
 
-/** What one HTTPRoute came to within one frame. */
+/** What one HTTPRoute or GRPCRoute came to within one frame. */
 export interface RouteTrace {
   readonly uid: string;
   readonly generation: number;
@@ -33,6 +33,8 @@ export interface SplitReference {
   readonly target: BackendTarget;
   readonly served: boolean;
   readonly problem: BackendProblem | undefined;
+  /** Only copies of requests go there, whose answers count for nothing. */
+  readonly mirror: boolean;
 }
 
 export interface PageTrace {

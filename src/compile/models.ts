@@ -17,7 +17,7 @@ import type { SplitReference } from "./memo.ts";
 import { hashPath } from "./pages.ts";
 import type { ModelRoutePart, PartKey, ValueMatch } from "./program.ts";
 import { noteReferences, resolvedRefs, resolveReference } from "./references.ts";
-import { readTimeout } from "./routes.ts";
+import { readTimeout } from "./rules.ts";
 import { listOf } from "./stored.ts";
 
 /** The paths that an AIGatewayRoute owns. */
@@ -137,6 +137,7 @@ function readRule(context: CompileContext, input: RuleInput): ModelRuleEntry {
     group: "sluice.dev",
     key: keyOf(route),
     kinds: { AIServiceBackend: "sluice.dev" },
+    grpc: false,
     references,
   };
   const backends = rule.backendRefs.map((ref) => {

@@ -12,6 +12,7 @@ import type { Named } from "./age.ts";
 import { compareHostnames } from "./hostname.ts";
 import type { PageTrace } from "./memo.ts";
 import type { PartSet } from "./part-set.ts";
+import type { GrpcRank } from "./route-form.ts";
 import type { Hostname, MatchEntry, PagePart, PartKey, TablePart } from "./program.ts";
 
 /** One match of one rule on one host of a listener, with what its rank depends on. */
@@ -19,6 +20,8 @@ export interface PlacedMatch {
   readonly hostname: Hostname;
   readonly entry: MatchEntry;
   readonly route: Named;
+  /** For gRPC: ranks before the path does. */
+  readonly rank?: GrpcRank;
   /** Positions of the rule in the route and of the match in the rule. */
   readonly order: number;
   /** Decides on the page, see `hashPath`. */

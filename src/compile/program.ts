@@ -7,6 +7,15 @@
  * many workers there are, on slots of shared memory or on the time of day, so a Program can be
  * compared with a golden file.
  */
+import type {
+  Compression,
+  ConnectionLimits,
+  Cors,
+  DirectResponse,
+  Mirror,
+  Retry,
+  Session,
+} from "./rule-part.ts";
 
 export type Part =
   | SocketPart
@@ -64,6 +73,8 @@ export interface MatchEntry {
   readonly method?: string;
   readonly headers?: readonly ValueMatch[];
   readonly queryParams?: readonly ValueMatch[];
+  /** Only gRPC calls: content-type application/grpc, alone or before "+" or ";". */
+  readonly grpc?: true;
   /** A RulePart or a ModelRoutePart. */
   readonly rule: PartKey;
 }
@@ -75,12 +86,19 @@ export interface ValueMatch {
   readonly value: string;
 }
 
-/** What happens to a request that matched. Key: "rule/HTTPRoute/NAMESPACE/NAME/INDEX". */
+/** What happens to a request that matched. Key: "rule/KIND/NAMESPACE/NAME/INDEX". */
 export interface RulePart {
   readonly type: "rule";
   readonly key: PartKey;
   /** "NAMESPACE/NAME" of the route: the label of metrics and access log. */
   readonly route: string;
+  /** The rule's own name in its route, for the access log. */
+  readonly name?: string;
+  /**
+   * A rule of a GRPCRoute: what the gateway answers itself is a gRPC status (14 UNAVAILABLE where a
+   * backendRef is invalid or nobody answers), never a status of HTTP.
+   */
+  readonly grpc?: true;
   readonly auth?: ApiKeyAuth;
   readonly limits?: readonly RateLimit[];
   readonly filters: Filters;
@@ -91,13 +109,29 @@ export interface RulePart {
   readonly requestTimeoutMs?: number;
   /** One attempt. */
   readonly backendRequestTimeoutMs?: number;
+  /** Absent: only what is safe is tried again, for want of a connection. */
+  readonly retry?: Retry;
+  readonly session?: Session;
+  readonly compression?: Compression;
+  /** Longer request bodies are answered with 413; absent: no limit. */
+  readonly requestBodyBytesMax?: number;
+  readonly connections?: ConnectionLimits;
+  /** false: requests to upgrade to WebSocket go as plain requests; absent: they may upgrade. */
+  readonly websocket?: false;
 }
 
+/**
+ * Applied in this order: CORS, direct response or redirect, mirrors, rewrite, headers. The filters
+ * of a backendRef come after those of its rule.
+ */
 export interface Filters {
   readonly requestHeaders?: HeaderEdits;
   readonly responseHeaders?: HeaderEdits;
   readonly rewrite?: UrlRewrite;
   readonly redirect?: Redirect;
+  readonly cors?: Cors;
+  readonly mirrors?: readonly Mirror[];
+  readonly directResponse?: DirectResponse;
 }
 
 /** Applied in the order remove, set, add. Names in lower case for removal, as written otherwise. */
@@ -109,12 +143,21 @@ export interface HeaderEdits {
 
 export interface UrlRewrite {
   readonly hostname?: string;
+  /** The Host is the value of this header of the request (lower case), if it has it. */
+  readonly hostnameHeader?: string;
+  /** The Host is the name of the endpoint, where that is reached by name. */
+  readonly hostnameBackend?: true;
   readonly path?: PathEdit;
 }
 
+/**
+ * ReplaceRegexMatch: every match of an RE2 expression in the path (without query) becomes the
+ * substitution, in which "\1" to "\9" are groups and "\0" is the whole match.
+ */
 export type PathEdit =
   | { readonly type: "ReplaceFullPath"; readonly value: string }
-  | { readonly type: "ReplacePrefixMatch"; readonly prefix: string; readonly value: string };
+  | { readonly type: "ReplacePrefixMatch"; readonly prefix: string; readonly value: string }
+  | { readonly type: "ReplaceRegexMatch"; readonly pattern: string; readonly value: string };
 
 export interface Redirect {
   readonly scheme?: "http" | "https";
@@ -192,6 +235,8 @@ export interface PoolPart {
   /** Empty: requests are answered with 503. */
   readonly endpoints: readonly EndpointAddress[];
   readonly tls?: { readonly serverName: string; readonly caCertificates?: string };
+  /** HTTP/2 in plain text with prior knowledge, or over TLS; absent: HTTP/1.1. */
+  readonly protocol?: "h2c" | "h2";
   readonly connectTimeoutMs: number;
   readonly idleTimeoutMs: number;
   readonly responseHeadTimeoutMs: number;

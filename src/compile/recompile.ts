@@ -66,6 +66,7 @@ const OTHER_KINDS: ReadonlySet<string> = new Set([
   "BackendTrafficPolicy",
   "Consumer",
   "Gateway",
+  "HTTPRouteFilter",
   "Namespace",
   "ReferenceGrant",
   "Secret",
@@ -82,6 +83,8 @@ function reachOf({ resource, previous, type }: ResourceChange, before: Compiled)
   const same = previous !== undefined && type === "MODIFIED" && sameSource(previous, resource);
   if (same && kind !== "Rollout") return "nothing";
   if (OTHER_KINDS.has(kind)) return "all";
+  const { routeFilters } = before.memo.frame;
+  if (kind === "ConfigMap" && routeFilters.bodies.has(keyText(keyOf(resource)))) return "all";
   if (kind === "HTTPRoute") {
     return before.memo.frame.routesTargeted.has(keyText(keyOf(resource))) ? "all" : "routes";
   }

@@ -16,6 +16,8 @@ export interface BackendReference {
   readonly namespace?: string;
   readonly name: string;
   readonly port?: number;
+  /** What goes there are copies of requests. */
+  readonly mirror?: boolean;
 }
 
 /** A route whose references are followed. */
@@ -24,16 +26,23 @@ export interface Referring {
   readonly key: ResourceKey;
   /** Kinds that it may refer to, with their groups. */
   readonly kinds: Readonly<Partial<Record<BackendTarget["kind"], string>>>;
+  /** A GRPCRoute: backends that do not say otherwise are spoken to in HTTP/2. */
+  readonly grpc: boolean;
   /** Splits that were found are added here. */
   readonly references: SplitReference[];
 }
 
 /** The split that a reference names, if it is served, and what is wrong with it, if anything is. */
+export interface ResolvedReference {
+  readonly split?: PartKey;
+  readonly problem?: BackendProblem;
+}
+
 export function resolveReference(
   context: CompileContext,
   route: Referring,
   reference: BackendReference,
-): { readonly split?: PartKey; readonly problem?: BackendProblem } {
+): ResolvedReference {
   const namespace = reference.namespace ?? route.key.namespace;
   const { kind, name } = reference;
   if (!isTargetKind(kind) || route.kinds[kind] !== reference.group) {
@@ -51,7 +60,13 @@ export function resolveReference(
   const port = kind === "Service" && reference.port !== undefined ? { port: reference.port } : {};
   const { key, trace } = context.splits.resolve({ kind, namespace, name, ...port });
   const { served, target } = trace;
-  route.references.push({ key, target, served, problem: trace.problem });
+  route.references.push({
+    key,
+    target,
+    served,
+    problem: trace.problem,
+    mirror: reference.mirror === true,
+  });
   const problem = trace.problem === undefined ? {} : { problem: trace.problem };
   if (!served) return problem;
   return { split: key, ...problem };
@@ -64,8 +79,8 @@ export function noteReferences(
   references: readonly SplitReference[],
 ): void {
   const label = `${route.namespace}/${route.name}`;
-  for (const { key, served } of references) {
-    if (served) entryAt(context.routesOf, key, () => new Set()).add(label);
+  for (const { key, served, mirror } of references) {
+    if (served && !mirror) entryAt(context.routesOf, key, () => new Set()).add(label);
   }
 }
 

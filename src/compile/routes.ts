@@ -1,53 +1,60 @@
 /**
- * HTTPRoutes: a rule part for each rule, and for each listener that takes the route the matches
- * that lead to it. A rule is shared by all listeners, unless a policy of a Gateway makes it differ
- * there.
+ * HTTPRoutes and GRPCRoutes: a rule part for each rule, and for each listener that takes the route
+ * the matches that lead to it. A rule is shared by all listeners, unless a policy of a Gateway makes
+ * it differ there.
  */
-import { parseDuration } from "../base/duration.ts";
-import type { HTTPRoute, HttpBackendRef, HttpMatch, HttpRule } from "../resource/http-route.ts";
 import { jsonEqual } from "../base/json.ts";
-import { keyOf, keyText } from "../resource/resource.ts";
+import { keyText } from "../resource/resource.ts";
 import type { ResourceKey } from "../resource/resource.ts";
 import { fullName } from "./age.ts";
+import type { Named } from "./age.ts";
 import type { Attachment } from "./attach.ts";
 import type { BackendProblem } from "./compiled.ts";
 import { entryAt } from "./context.ts";
 import type { CompileContext } from "./context.ts";
-import { readFilters } from "./filters.ts";
+import { httpForm } from "./http-form.ts";
 import type { ListenerNode } from "./listeners.ts";
 import type { RouteTrace, SplitReference } from "./memo.ts";
 import { hashPath } from "./pages.ts";
 import type { PlacedMatch } from "./pages.ts";
-import type { Filters, MatchEntry, PartKey, RulePart, WeightedBackend } from "./program.ts";
-import { noteReferences, resolvedRefs, resolveReference } from "./references.ts";
-import type { Referring } from "./references.ts";
+import type { PartKey, RulePart } from "./program.ts";
+import { noteReferences, resolvedRefs } from "./references.ts";
+import type { RouteForm, RuleForm } from "./route-form.ts";
+import { readRule } from "./rules.ts";
 import { listOf } from "./stored.ts";
 
-const ROUTE_KINDS: Referring["kinds"] = { Service: "", Backend: "sluice.dev" };
-const DEFAULT_MATCH: HttpMatch = { path: { type: "PathPrefix", value: "/" } };
-
-/** Compiles all HTTPRoutes; takes over what the compilation before found, where it still holds. */
-export function compileHttpRoutes(context: CompileContext): void {
+/** Compiles all of them; takes over what the compilation before found, where it still holds. */
+export function compileRuleRoutes(context: CompileContext): void {
   const { before } = context;
   // What a route came to holds only within the frame that it was compiled in.
   const known = before?.frame.attach === context.attach ? before.routes : undefined;
   for (const route of listOf(context.input, "HTTPRoute")) {
-    const key = keyOf(route);
-    const text = keyText(key);
-    const trace = known?.get(text);
-    if (trace !== undefined && holds(context, route, trace)) {
-      for (const part of trace.parts) context.parts.keep(part);
-      placeRoute(context, key, trace);
-    } else {
-      const fresh = compileHttpRoute(context, route);
-      for (const part of fresh.parts) context.parts.add(part);
-      placeRoute(context, key, fresh);
-    }
+    placeOrKeep(context, { route: route, known, form: () => httpForm(route) });
   }
 }
 
+interface RouteInput {
+  readonly route: Named & { readonly kind: string };
+  readonly known: ReadonlyMap<string, RouteTrace> | undefined;
+  readonly form: () => RouteForm;
+}
+
+function placeOrKeep(context: CompileContext, { route, known, form }: RouteInput): void {
+  const { kind, metadata } = route;
+  const key = { kind, namespace: metadata.namespace, name: metadata.name };
+  const trace = known?.get(keyText(key));
+  if (trace !== undefined && holds(context, route, trace)) {
+    for (const part of trace.parts) context.parts.keep(part);
+    placeRoute(context, key, trace);
+    return;
+  }
+  const fresh = compileRoute(context, form());
+  for (const part of fresh.parts) context.parts.add(part);
+  placeRoute(context, key, fresh);
+}
+
 /** Whether a route and all that it refers to are as they were. */
-function holds(context: CompileContext, route: HTTPRoute, trace: RouteTrace): boolean {
+function holds(context: CompileContext, route: Named, trace: RouteTrace): boolean {
   const { uid, generation } = route.metadata;
   if (trace.uid !== uid || trace.generation !== generation) return false;
   return trace.references.every(({ target, served, problem }) => {
@@ -69,19 +76,15 @@ function placeRoute(context: CompileContext, key: ResourceKey, trace: RouteTrace
   }
 }
 
-function compileHttpRoute(context: CompileContext, route: HTTPRoute): RouteTrace {
-  const key = keyOf(route);
-  const attachments = context.attach({
-    key,
-    hostnames: route.spec.hostnames ?? [],
-    parentRefs: route.spec.parentRefs ?? [],
-  });
+function compileRoute(context: CompileContext, route: RouteForm): RouteTrace {
+  const { key } = route;
+  const attachments = context.attach(route);
   const input = { context, route, attachments };
   const found = { problems: [], references: [], parts: [], matches: new Map() };
   for (const { listener } of attachments.flatMap((one) => one.places)) {
     entryAt(found.matches, listener, () => []);
   }
-  for (const [index, rule] of (route.spec.rules ?? []).entries()) {
+  for (const [index, rule] of route.rules.entries()) {
     compileRule({ ...input, ...found, rule, index });
   }
   const references = resolvedRefs(found.problems);
@@ -103,8 +106,8 @@ function compileHttpRoute(context: CompileContext, route: HTTPRoute): RouteTrace
 
 interface RuleInput {
   readonly context: CompileContext;
-  readonly route: HTTPRoute;
-  readonly rule: HttpRule;
+  readonly route: RouteForm;
+  readonly rule: RuleForm;
   readonly index: number;
   readonly attachments: readonly Attachment[];
   /** What is found is added to these. */
@@ -116,22 +119,24 @@ interface RuleInput {
 
 function compileRule(input: RuleInput): void {
   const { route, rule, index, attachments } = input;
-  const matches = (rule.matches ?? []).length === 0 ? [DEFAULT_MATCH] : rule.matches;
-  const base = readRule(input, matches);
+  const base = readRule(input);
   const placed = new Set<string>();
   const variants = new Map<string, PartKey>();
   for (const { listener, hostnames } of attachments.flatMap((one) => one.places)) {
     const key = ruleOn(input, { base, listener, variants });
-    const entries = matches.map((match) => readMatch(match, key));
     const list = entryAt(input.matches, listener, () => []);
+    const matches = rule.matches.map(({ entry, rank }, position) => ({
+      entry: { ...entry, rule: key },
+      ...(rank !== undefined && { rank }),
+      route,
+      order: index * 1000 + position,
+      pathHash: hashPath(entry.path.value),
+    }));
     for (const hostname of hostnames) {
       const place = `${fullName(listener.gateway)}/${listener.spec.name}/${hostname}`;
       if (placed.has(place)) continue;
       placed.add(place);
-      for (const [position, entry] of entries.entries()) {
-        const pathHash = hashPath(entry.path.value);
-        list.push({ hostname, entry, route, order: index * 1000 + position, pathHash });
-      }
+      for (const match of matches) list.push({ hostname, ...match });
     }
   }
 }
@@ -146,7 +151,7 @@ interface VariantInput {
 function ruleOn(input: RuleInput, { base, listener, variants }: VariantInput): PartKey {
   const { context, route, rule } = input;
   const { scope, settings } = context.policies.settingsFor(
-    { key: keyOf(route), section: rule.name },
+    { key: route.key, section: rule.name },
     listener,
   );
   const known = variants.get(scope);
@@ -155,67 +160,4 @@ function ruleOn(input: RuleInput, { base, listener, variants }: VariantInput): P
   input.parts.push({ ...base, key, ...settings });
   variants.set(scope, key);
   return key;
-}
-
-function readRule(input: RuleInput, matches: readonly HttpMatch[]): RulePart {
-  const { route, rule, index } = input;
-  const prefix = matches[0]?.path?.value ?? "/";
-  const requestTimeoutMs = readTimeout(rule.timeouts?.request);
-  const backendRequestTimeoutMs = readTimeout(rule.timeouts?.backendRequest);
-  const backends = (rule.backendRefs ?? []).map((ref) => readBackend(input, ref, prefix));
-  return {
-    type: "rule",
-    key: `rule/HTTPRoute/${fullName(route)}/${index}`,
-    route: fullName(route),
-    filters: readFilters(rule.filters, prefix),
-    backends,
-    ...(requestTimeoutMs !== undefined && { requestTimeoutMs }),
-    ...(backendRequestTimeoutMs !== undefined && { backendRequestTimeoutMs }),
-  };
-}
-
-/** Milliseconds; undefined for no limit (Gateway API: absent or "0s"). */
-export function readTimeout(duration: string | undefined): number | undefined {
-  const timeoutMs = parseDuration(duration ?? "0s") ?? 0;
-  return timeoutMs > 0 ? timeoutMs : undefined;
-}
-
-function readBackend(input: RuleInput, ref: HttpBackendRef, prefix: string): WeightedBackend {
-  const referring = {
-    group: "gateway.networking.k8s.io",
-    key: keyOf(input.route),
-    kinds: ROUTE_KINDS,
-    references: input.references,
-  };
-  const result = resolveReference(input.context, referring, ref);
-  if (result.problem !== undefined) input.problems.push(result.problem);
-  const filters: Filters = readFilters(ref.filters, prefix);
-  return {
-    weight: ref.weight ?? 1,
-    ...(result.split !== undefined && { split: result.split }),
-    ...(Object.keys(filters).length > 0 && { filters }),
-  };
-}
-
-function readMatch(match: HttpMatch, rule: PartKey): MatchEntry {
-  const { type, value } = match.path ?? { type: "PathPrefix", value: "/" };
-  // A trailing slash of a prefix counts for nothing (Gateway API `PathMatchPathPrefix`).
-  const path = type === "PathPrefix" && value !== "/" ? value.replace(/\/$/, "") : value;
-  const headers = match.headers?.map((one) => ({
-    name: one.name.toLowerCase(),
-    type: one.type ?? "Exact",
-    value: one.value,
-  }));
-  const queryParams = match.queryParams?.map((one) => ({
-    name: one.name,
-    type: one.type ?? "Exact",
-    value: one.value,
-  }));
-  return {
-    path: { type, value: path },
-    ...(match.method !== undefined && { method: match.method }),
-    ...(headers !== undefined && headers.length > 0 && { headers }),
-    ...(queryParams !== undefined && queryParams.length > 0 && { queryParams }),
-    rule,
-  };
 }

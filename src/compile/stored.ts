@@ -11,6 +11,7 @@ import type { Consumer } from "../resource/consumer.ts";
 import type { Secret } from "../resource/core.ts";
 import type { EndpointSlice } from "../resource/endpoint-slice.ts";
 import type { Gateway } from "../resource/gateway.ts";
+import type { HTTPRouteFilter } from "../resource/http-route-filter.ts";
 import type { HTTPRoute } from "../resource/http-route.ts";
 import type { ReferenceGrant } from "../resource/reference-grant.ts";
 import type { Resource } from "../resource/resource.ts";
@@ -28,6 +29,7 @@ export interface StoredKinds {
   readonly EndpointSlice: EndpointSlice;
   readonly Gateway: Gateway;
   readonly HTTPRoute: HTTPRoute;
+  readonly HTTPRouteFilter: HTTPRouteFilter;
   readonly ReferenceGrant: ReferenceGrant;
   readonly Secret: Secret;
   readonly SecurityPolicy: SecurityPolicy;

@@ -17,7 +17,7 @@ import type {
   ValueMatch,
   WeightedBackend,
 } from "../compile/program.ts";
-import { linkEdits } from "./rewrite.ts";
+import { linkEdits, linkPathEdit } from "./rewrite.ts";
 import type {
   Cell,
   LinkedAuth,
@@ -115,6 +115,8 @@ function linkBackend(
   links: RuleLinks,
 ): LinkedBackend {
   const inner = backend.filters ?? {};
+  linkPathEdit(outer.rewrite?.path);
+  linkPathEdit(inner.rewrite?.path);
   return {
     weight: backend.weight,
     split: backend.split === undefined ? null : links.split(backend.split),

@@ -2,6 +2,7 @@
  * URLRewrite, RequestRedirect and header edits as Gateway API defines them. Values come from
  * checked resources and paths from a checked head; nothing else can get into a head from here.
  */
+import { RE2JS } from "re2js";
 import type { HeaderEdits, PathEdit, Redirect } from "../compile/program.ts";
 import { comparedPath } from "../http1/path.ts";
 import { withoutParams } from "./query.ts";
@@ -28,11 +29,38 @@ export function rewriteTarget(
  */
 export function editPath(path: string, edit: PathEdit): string {
   if (edit.type === "ReplaceFullPath") return edit.value === "" ? "/" : edit.value;
+  if (edit.type === "ReplaceRegexMatch") return replaceMatches(path, edit);
   const prefix = withoutTrailingSlash(edit.prefix);
   const end = endOfPrefix(path, prefix);
   if (end === -1) return path;
   const edited = withoutTrailingSlash(edit.value) + path.slice(end);
   return edited === "" ? "/" : edited;
+}
+
+type RegexEdit = Extract<PathEdit, { type: "ReplaceRegexMatch" }>;
+
+/** Expressions of path edits, compiled when their rule was linked. */
+const expressions = new WeakMap<RegexEdit, RE2JS>();
+
+/** Compiles what an edit needs; throws where that is no RE2 expression. */
+export function linkPathEdit(edit: PathEdit | undefined): void {
+  if (edit?.type === "ReplaceRegexMatch") expressions.set(edit, RE2JS.compile(edit.pattern));
+}
+
+const GROUP = /\\([0-9])/g;
+
+/** Envoy Gateway `HTTPPathRegexRewrite`: every match becomes the substitution. */
+function replaceMatches(path: string, edit: RegexEdit): string {
+  const expression = expressions.get(edit);
+  if (expression === undefined) throw new Error("a path edit was not linked");
+  const groups = expression.groupCount();
+  const edited = expression.matcher(path).replaceAll((...found: (string | undefined)[]) =>
+    edit.value.replace(GROUP, (_, digit: string) => {
+      const group = Number(digit);
+      return group > groups ? "" : (found[group] ?? "");
+    }),
+  );
+  return edited.startsWith("/") ? edited : `/${edited}`;
 }
 
 /** Where `prefix`, however it is spelled, ends in `path`; -1 where the path is not inside of it. */

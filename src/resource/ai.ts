@@ -5,11 +5,11 @@
 import { z } from "zod";
 import { conditionStatus, policyStatus } from "./condition.ts";
 import { gatewayDuration, headerName, namespaceName, pathProblem, resourceName } from "./format.ts";
-import { checkParents, checkTimeouts, routeStatus } from "./http-route.ts";
 import { column, defineKind, type Typed } from "./kind.ts";
 import { targetsColumn } from "./policy-column.ts";
 import { regexProblem } from "./regex.ts";
 import { parentReference, secretReference, SLUICE_GROUP } from "./reference.ts";
+import { checkParents, checkTimeouts, routeStatus } from "./route.ts";
 import {
   across,
   choice,

@@ -3,74 +3,11 @@
  * known but not built, and the rules between a filter's type and its field.
  */
 import { z } from "zod";
-import { headerName, headerValue, pathReplacement, preciseHostname } from "./format.ts";
-import {
-  across,
-  choice,
-  object,
-  port,
-  quoted,
-  type Refuse,
-  refuseDuplicates,
-  throughout,
-} from "./schema.ts";
-
-/** Framing and connection headers belong to the gateway (RFC 9112 §6, RFC 9110 §7.6.1). */
-const OWNED_HEADERS: Readonly<Record<string, string>> = {
-  connection: "the gateway manages connections",
-  "content-length": "the gateway frames messages",
-  "keep-alive": "the gateway manages connections",
-  "proxy-connection": "the gateway manages connections",
-  te: "the gateway frames messages",
-  trailer: "the gateway frames messages",
-  "transfer-encoding": "the gateway frames messages",
-  upgrade: "the gateway manages connections",
-};
-
-const headerToWrite = object({
-  name: headerName().describe("Name of the header."),
-  value: headerValue().describe("Its value."),
-});
-
-const headerFields = object({
-  set: z.array(headerToWrite).max(16).exactOptional().describe("Headers to set, replacing theirs."),
-  add: z.array(headerToWrite).max(16).exactOptional().describe("Values to add to headers."),
-  remove: z.array(headerName()).max(16).exactOptional().describe("Names of headers to remove."),
-});
-
-export type HeaderFilter = z.infer<typeof headerFields>;
-
-const headerFilter = headerFields.superRefine(...throughout(checkHeaders));
-
-function checkHeaders(filter: HeaderFilter, refuse: Refuse): void {
-  const options = { field: "name", keyOfItem: nameOf, what: "the header" };
-  refuseDuplicates(filter.set, { ...options, path: ["set"] }, refuse);
-  refuseDuplicates(filter.add, { ...options, path: ["add"] }, refuse);
-  const removed = filter.remove?.map((name) => ({ name }));
-  refuseDuplicates(removed, { path: ["remove"], keyOfItem: nameOf, what: "the header" }, refuse);
-  for (const list of ["set", "add"] as const) {
-    for (const [index, item] of (filter[list] ?? []).entries()) {
-      checkOwned(item.name, [list, index, "name"], refuse);
-    }
-  }
-  for (const [index, name] of (filter.remove ?? []).entries()) {
-    checkOwned(name, ["remove", index], refuse);
-  }
-}
-
-function nameOf(header: { readonly name: string }): string {
-  return header.name.toLowerCase();
-}
-
-/** Refuses the name of a header that the gateway itself answers for. */
-export function checkOwned(name: string, path: readonly (string | number)[], refuse: Refuse): void {
-  const lower = name.toLowerCase();
-  if (lower === "host") {
-    refuse(path, "Host is changed by a URLRewrite filter's hostname, not by a header filter");
-  } else if (Object.hasOwn(OWNED_HEADERS, lower)) {
-    refuse(path, `${quoted(name)} may not be changed: ${OWNED_HEADERS[lower]}`);
-  }
-}
+import { cors } from "./cors-filter.ts";
+import { apiGroup, kindName, pathReplacement, preciseHostname, resourceName } from "./format.ts";
+import { headerFilter } from "./header-filter.ts";
+import { mirror } from "./mirror-filter.ts";
+import { across, choice, object, port, type Refuse, refuseDuplicates } from "./schema.ts";
 
 const pathModifier = object({
   type: choice(["ReplaceFullPath", "ReplacePrefixMatch"]).describe("What is replaced."),
@@ -113,21 +50,45 @@ const FIELD_OF_TYPE = {
   RequestHeaderModifier: "requestHeaderModifier",
   ResponseHeaderModifier: "responseHeaderModifier",
   RequestRedirect: "requestRedirect",
+  RequestMirror: "requestMirror",
   URLRewrite: "urlRewrite",
+  CORS: "cors",
+  ExtensionRef: "extensionRef",
 } as const;
+
+/** Filters of which a list may hold several. */
+const REPEATABLE: ReadonlySet<string> = new Set(["RequestMirror", "ExtensionRef"]);
+
+/** Gateway API LocalObjectReference; what it names is looked up when routes are compiled. */
+export const extensionReference = object({
+  group: apiGroup().describe("API group of the filter: sluice.dev."),
+  kind: kindName().describe("Kind of the filter: HTTPRouteFilter."),
+  name: resourceName().describe("Name of the filter, in the route's namespace."),
+});
 
 const filterFields = object(
   {
     type: choice(
-      ["RequestHeaderModifier", "ResponseHeaderModifier", "RequestRedirect", "URLRewrite"],
-      ["RequestMirror", "CORS", "ExtensionRef", "ExternalAuth"],
+      [
+        "RequestHeaderModifier",
+        "ResponseHeaderModifier",
+        "RequestMirror",
+        "RequestRedirect",
+        "URLRewrite",
+        "CORS",
+        "ExtensionRef",
+      ],
+      ["ExternalAuth"],
     ).describe("What the filter does."),
     requestHeaderModifier: headerFilter.exactOptional().describe("Changes to request headers."),
     responseHeaderModifier: headerFilter.exactOptional().describe("Changes to response headers."),
     requestRedirect: redirect.exactOptional().describe("Answers with a redirect."),
+    requestMirror: mirror.exactOptional().describe("Sends a copy to another backend."),
     urlRewrite: rewrite.exactOptional().describe("Changes host or path for the backend."),
+    cors: cors.exactOptional().describe("Lets pages of other origins call."),
+    extensionRef: extensionReference.exactOptional().describe("A filter of a kind of its own."),
   },
-  { unsupported: ["requestMirror", "cors", "extensionRef", "externalAuth"] },
+  { unsupported: ["externalAuth"] },
 );
 
 export type HttpFilter = z.infer<typeof filterFields>;
@@ -147,7 +108,7 @@ function checkTypeAndField(filter: HttpFilter, refuse: Refuse): void {
   }
 }
 
-/** Rules of a list of filters (Gateway API: each type at most once, redirect or rewrite). */
+/** Rules of a list of filters (Gateway API: most types at most once, redirect or rewrite). */
 export function checkFilters(
   filters: readonly HttpFilter[] | undefined,
   path: readonly (string | number)[],
@@ -155,7 +116,12 @@ export function checkFilters(
 ): void {
   refuseDuplicates(
     filters,
-    { path, field: "type", keyOfItem: (filter) => filter.type, what: "the filter type" },
+    {
+      path,
+      field: "type",
+      keyOfItem: ({ type }) => (REPEATABLE.has(type) ? undefined : type),
+      what: "the filter type",
+    },
     refuse,
   );
   const redirectIndex = (filters ?? []).findIndex((filter) => filter.type === "RequestRedirect");

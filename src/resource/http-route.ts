@@ -3,13 +3,26 @@
  * across fields are those of the published CRD (apis/v1/httproute_types.go, its CEL rules).
  */
 import { z } from "zod";
-import { parseDuration } from "../base/duration.ts";
-import { conditions } from "./condition.ts";
-import { gatewayDuration, headerName, hostname, pathProblem, sectionName } from "./format.ts";
+import { headerName, pathProblem, sectionName } from "./format.ts";
 import { checkFilters, httpFilter, prefixReplacementPath } from "./http-filter.ts";
 import { column, defineKind, type Typed } from "./kind.ts";
 import { regexProblem } from "./regex.ts";
-import { backendReferenceFields, GATEWAY_GROUP, parentReference } from "./reference.ts";
+import { backendReferenceFields, GATEWAY_GROUP } from "./reference.ts";
+import {
+  checkExpression,
+  checkParents,
+  checkRules,
+  headerMatch,
+  parentRefs,
+  refuseHeaderTwice,
+  retry,
+  routeHostnames,
+  type RouteStatus,
+  routeStatus,
+  sessionPersistence,
+  timeouts,
+  valueMatchType,
+} from "./route.ts";
 import {
   across,
   choice,
@@ -19,18 +32,6 @@ import {
   throughout,
   words,
 } from "./schema.ts";
-
-const MATCHES_MAX = 128;
-
-const valueMatchType = choice(["Exact", "RegularExpression"])
-  .default("Exact")
-  .describe("How the value is compared; expressions are RE2 and must match all of it.");
-
-const headerMatch = object({
-  type: valueMatchType,
-  name: headerName().describe("Name of the header; case does not count."),
-  value: words(4096).describe("The value, or the expression."),
-}).superRefine(across(checkExpression));
 
 const queryMatch = object({
   type: valueMatchType,
@@ -53,6 +54,10 @@ const pathMatch = object({
 
 const PATH_DEFAULT = { type: "PathPrefix", value: "/" } as const;
 
+interface NamedMatch {
+  readonly name: string;
+}
+
 const routeMatch = object({
   path: pathMatch.default(PATH_DEFAULT).describe("The path; any where absent."),
   headers: z.array(headerMatch).max(16).exactOptional().describe("Headers; all must match."),
@@ -66,16 +71,7 @@ const routeMatch = object({
     .describe("The method; any where absent."),
 }).superRefine(
   ...throughout((match: { headers?: NamedMatch[]; queryParams?: NamedMatch[] }, refuse) => {
-    refuseDuplicates(
-      match.headers,
-      {
-        path: ["headers"],
-        field: "name",
-        keyOfItem: (item) => item.name.toLowerCase(),
-        what: "the header",
-      },
-      refuse,
-    );
+    refuseHeaderTwice(match.headers, refuse);
     refuseDuplicates(
       match.queryParams,
       {
@@ -88,18 +84,6 @@ const routeMatch = object({
     );
   }),
 );
-
-interface NamedMatch {
-  readonly name: string;
-}
-
-function checkExpression(
-  match: { readonly type: string; readonly value: string },
-  refuse: Refuse,
-): void {
-  const problem = match.type === "RegularExpression" ? regexProblem(match.value) : undefined;
-  if (problem !== undefined) refuse(["value"], problem);
-}
 
 const backendReference = object({
   ...backendReferenceFields,
@@ -125,45 +109,25 @@ interface BackendReferenceShape {
   readonly filters?: z.infer<typeof httpFilter>[];
 }
 
-const timeouts = object({
-  request: gatewayDuration()
+const ruleFields = object({
+  name: sectionName().exactOptional().describe("Name of the rule, unique in the route."),
+  matches: z
+    .array(routeMatch)
+    .max(64)
+    .default([{ path: PATH_DEFAULT }])
+    .describe("Which requests the rule takes; one match suffices."),
+  filters: z.array(httpFilter).max(16).exactOptional().describe("Changes to the requests."),
+  backendRefs: z
+    .array(backendReference)
+    .max(16)
     .exactOptional()
-    .describe("From the request's head to the response's end, over all attempts; 0s: no limit."),
-  backendRequest: gatewayDuration()
+    .describe("Where the requests go, in proportion to weight."),
+  timeouts: timeouts.exactOptional().describe("How long a request may take."),
+  retry: retry.exactOptional().describe("When a request is sent again."),
+  sessionPersistence: sessionPersistence
     .exactOptional()
-    .describe("For one attempt at a backend; at most `request`; 0s: no limit."),
-}).superRefine(across(checkTimeouts));
-
-/** `backendRequest` lies within `request` (GEP-1742); 0s means no limit. */
-export function checkTimeouts(
-  value: { readonly request?: string; readonly backendRequest?: string },
-  refuse: Refuse,
-): void {
-  const requestMs = parseDuration(value.request ?? "0s") ?? 0;
-  const attemptMs = parseDuration(value.backendRequest ?? "0s") ?? 0;
-  if (requestMs !== 0 && attemptMs > requestMs) {
-    refuse(["backendRequest"], `must be at most the request timeout of ${value.request}`);
-  }
-}
-
-const ruleFields = object(
-  {
-    name: sectionName().exactOptional().describe("Name of the rule, unique in the route."),
-    matches: z
-      .array(routeMatch)
-      .max(64)
-      .default([{ path: PATH_DEFAULT }])
-      .describe("Which requests the rule takes; one match suffices."),
-    filters: z.array(httpFilter).max(16).exactOptional().describe("Changes to the requests."),
-    backendRefs: z
-      .array(backendReference)
-      .max(16)
-      .exactOptional()
-      .describe("Where the requests go, in proportion to weight."),
-    timeouts: timeouts.exactOptional().describe("How long a request may take."),
-  },
-  { unsupported: ["retry", "sessionPersistence"] },
-);
+    .describe("Requests of one session go to the same endpoint."),
+});
 
 export type HttpRule = z.infer<typeof ruleFields>;
 export type HttpMatch = HttpRule["matches"][number];
@@ -197,16 +161,8 @@ const rule = ruleFields.superRefine(...throughout(checkRule));
 
 const specFields = object(
   {
-    parentRefs: z
-      .array(parentReference)
-      .max(32)
-      .exactOptional()
-      .describe("The Gateways that the route attaches to."),
-    hostnames: z
-      .array(hostname())
-      .max(16)
-      .exactOptional()
-      .describe("Hosts that the route serves; those of the listener where absent."),
+    parentRefs,
+    hostnames: routeHostnames,
     rules: z
       .array(rule)
       .min(1)
@@ -225,60 +181,9 @@ const httpRouteSpec = specFields
 
 function checkSpec(spec: HttpRouteSpec, refuse: Refuse): void {
   checkParents(spec.parentRefs, refuse);
-  refuseDuplicates(
-    spec.rules,
-    { path: ["rules"], field: "name", keyOfItem: (item) => item.name, what: "the name" },
-    refuse,
-  );
-  const matches = spec.rules.reduce((sum, item) => sum + item.matches.length, 0);
-  if (matches > MATCHES_MAX) {
-    refuse(["rules"], `may have at most ${MATCHES_MAX} matches in all, has ${matches}`);
-  }
+  checkRules(spec.rules, refuse);
 }
 
-/** Two references to one parent must name different sections or ports, and both must name them. */
-export function checkParents(
-  parents: readonly z.infer<typeof parentReference>[] | undefined,
-  refuse: Refuse,
-): void {
-  const seen: z.infer<typeof parentReference>[] = [];
-  for (const [index, parent] of (parents ?? []).entries()) {
-    const rival = seen.find((other) => clash(other, parent));
-    if (rival !== undefined) {
-      refuse(
-        ["parentRefs", index],
-        `names the Gateway ${parent.name} again: each entry needs a sectionName or port of its own`,
-      );
-    }
-    seen.push(parent);
-  }
-}
-
-function clash(a: z.infer<typeof parentReference>, b: z.infer<typeof parentReference>): boolean {
-  if (a.name !== b.name || (a.namespace ?? "") !== (b.namespace ?? "")) return false;
-  if ((a.sectionName === undefined) !== (b.sectionName === undefined)) return true;
-  if (a.sectionName !== b.sectionName) return false;
-  return a.port === undefined || b.port === undefined || a.port === b.port;
-}
-
-/** The status of every kind of route (Gateway API RouteStatus). */
-export const routeStatus = z
-  .looseObject({
-    parents: z
-      .array(
-        z.looseObject({
-          parentRef: z.looseObject({}).describe("The Gateway."),
-          controllerName: words(253).describe("Who wrote this entry."),
-          conditions,
-        }),
-      )
-      .max(32)
-      .exactOptional()
-      .describe("State of the route at each of its parents."),
-  })
-  .describe("What Sluice has made of the route.");
-
-export type RouteStatus = z.infer<typeof routeStatus>;
 export type HTTPRoute = Typed<"HTTPRoute", { spec: HttpRouteSpec; status?: RouteStatus }>;
 
 export const HTTP_ROUTE = defineKind({

@@ -9,6 +9,7 @@ import { CONFIG_MAP, NAMESPACE, SECRET } from "./core.ts";
 import { ENDPOINT_SLICE } from "./endpoint-slice.ts";
 import { EVENT } from "./event.ts";
 import { GATEWAY } from "./gateway.ts";
+import { HTTP_ROUTE_FILTER } from "./http-route-filter.ts";
 import { HTTP_ROUTE } from "./http-route.ts";
 import type { KindDefinition } from "./kind.ts";
 import { REFERENCE_GRANT } from "./reference-grant.ts";
@@ -25,6 +26,7 @@ export const KINDS: readonly KindDefinition[] = [
   SERVICE,
   ENDPOINT_SLICE,
   BACKEND,
+  HTTP_ROUTE_FILTER,
   BACKEND_TRAFFIC_POLICY,
   SECURITY_POLICY,
   CONSUMER,

@@ -26,7 +26,7 @@ export const parentReference = object({
 export type ParentReference = z.infer<typeof parentReference>;
 
 /** The fields of Gateway API BackendObjectReference. */
-export const backendReferenceFields = {
+export const backendObjectFields = {
   group: apiGroup().default("").describe('API group of the backend: "" or sluice.dev.'),
   kind: kindName().default("Service").describe("Kind of the backend: Service or Backend."),
   name: resourceName().describe("Name of the backend."),
@@ -34,6 +34,11 @@ export const backendReferenceFields = {
     .exactOptional()
     .describe("Namespace of the backend; another than the route's needs a ReferenceGrant."),
   port: port().exactOptional().describe("Port of the Service; required for a Service."),
+} as const;
+
+/** The fields of Gateway API BackendRef. */
+export const backendReferenceFields = {
+  ...backendObjectFields,
   weight: integer(0, 1_000_000)
     .default(1)
     .describe("Share of the requests, in proportion to the sum of weights of the rule."),

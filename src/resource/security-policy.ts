@@ -5,7 +5,7 @@
 import { z } from "zod";
 import { policyStatus } from "./condition.ts";
 import { headerName, namespaceName, resourceName } from "./format.ts";
-import { checkOwned } from "./http-filter.ts";
+import { checkOwned } from "./header-filter.ts";
 import { defineKind, type Typed } from "./kind.ts";
 import { targetsColumn } from "./policy-column.ts";
 import { policyTargets, SLUICE_GROUP } from "./reference.ts";

@@ -7,8 +7,10 @@ import { test } from "node:test";
 import { compile } from "../../src/compile/compile.ts";
 import type { ListenerStatusDraft, StatusDraft } from "../../src/compile/compiled.ts";
 import { readFilters } from "../../src/compile/filters.ts";
-import type { PoolPart } from "../../src/compile/program.ts";
+import type { FilterInput } from "../../src/compile/filters.ts";
+import type { Filters, PoolPart } from "../../src/compile/program.ts";
 import { mergeStatus } from "../../src/compile/status.ts";
+import type { HttpFilter } from "../../src/resource/http-filter.ts";
 import type { ConditionDraft, ResourceDraft } from "../../src/resource/resource.ts";
 import { ResourceSet } from "./resource-set.ts";
 
@@ -280,18 +282,25 @@ for (const [name, service, slice, wanted] of SLICES) {
   });
 }
 
+/** For filters without references. */
+const FILTER_INPUT: FilterInput = {
+  prefix: "/a",
+  namespace: "default",
+  problems: [],
+  resolve: () => ({}),
+  extensionOf: () => ({ filters: {} }),
+};
+
 test("a replacement without a leading slash is a path all the same", () => {
   const full = { type: "ReplaceFullPath", replaceFullPath: "foo" } as const;
   const prefix = { type: "ReplacePrefixMatch", replacePrefixMatch: "foo" } as const;
   const empty = { type: "ReplacePrefixMatch", replacePrefixMatch: "" } as const;
-  const read = readFilters([{ type: "URLRewrite", urlRewrite: { path: full } }], "/a");
-  assert.deepEqual(read.rewrite?.path, { type: "ReplaceFullPath", value: "/foo" });
+  const read = (filter: HttpFilter): Filters => readFilters([filter], FILTER_INPUT).filters;
+  const { rewrite } = read({ type: "URLRewrite", urlRewrite: { path: full } });
+  assert.deepEqual(rewrite?.path, { type: "ReplaceFullPath", value: "/foo" });
   const redirect = { statusCode: 302, path: prefix } as const;
-  const { redirect: found } = readFilters(
-    [{ type: "RequestRedirect", requestRedirect: redirect }],
-    "/a",
-  );
+  const { redirect: found } = read({ type: "RequestRedirect", requestRedirect: redirect });
   assert.deepEqual(found?.path, { type: "ReplacePrefixMatch", prefix: "/a", value: "/foo" });
-  const kept = readFilters([{ type: "URLRewrite", urlRewrite: { path: empty } }], "/a");
+  const kept = read({ type: "URLRewrite", urlRewrite: { path: empty } });
   assert.deepEqual(kept.rewrite?.path, { type: "ReplacePrefixMatch", prefix: "/a", value: "" });
 });
