@@ -24,7 +24,7 @@ export interface Place {
   readonly hostnames: readonly Hostname[];
 }
 
-/** What attaches: an HTTPRoute or an AIGatewayRoute. */
+/** What attaches: a route of any kind. */
 export interface Attaching {
   readonly key: ResourceKey;
   readonly hostnames: readonly string[];
@@ -132,7 +132,8 @@ function allowsKind({ spec, problem, routeKinds }: ListenerNode, kind: string): 
   if (problem !== undefined && asked.length === 0) return true;
   const kinds = problem === undefined ? routeKinds : asked;
   // A listener that allows HTTPRoutes allows LLM routes too, which are HTTPRoutes elsewhere.
-  return kinds.some((one) => one.kind === kind || one.kind === "HTTPRoute");
+  const also = kind === "AIGatewayRoute" ? "HTTPRoute" : kind;
+  return kinds.some((one) => one.kind === kind || one.kind === also);
 }
 
 function refused(reason: string, message: string): ConditionDraft {

@@ -37,6 +37,8 @@ export interface SplitTrace {
   readonly reads: readonly string[];
   /** False where there is no split part: its share of the requests is answered with 500. */
   readonly served: boolean;
+  /** It takes WebSockets alone, so that no gRPC call can be sent there. */
+  readonly websocket: boolean;
   readonly problem?: BackendProblem;
 }
 

@@ -6,13 +6,18 @@
 import type { BackendSpec } from "../resource/backend.ts";
 import type { EndpointSlice } from "../resource/endpoint-slice.ts";
 import type { Service } from "../resource/service.ts";
+import { appProtocolOf, poolProtocol } from "./app-protocol.ts";
+import type { AppProtocol } from "./app-protocol.ts";
 import type { BackendProblem, BackendTarget } from "./compiled.ts";
 import type { EndpointAddress, PoolPart } from "./program.ts";
 import type { TracingReader } from "./reader.ts";
 import { decodeSecretValue } from "./secret.ts";
 import { isOfKind } from "./stored.ts";
 
-export type Connection = Pick<PoolPart, "endpoints" | "tls">;
+export interface Connection extends Pick<PoolPart, "endpoints" | "tls" | "protocol"> {
+  /** It takes WebSockets alone. */
+  readonly websocket?: true;
+}
 export type ConnectionResult = Connection | { readonly problem: BackendProblem };
 
 /** The endpoints of a Backend's spec; `namespace` is where its certificate authorities are. */
@@ -26,7 +31,9 @@ export function connectBackend(
     if (one.fqdn !== undefined) return [{ host: one.fqdn.hostname, port: one.fqdn.port }];
     return one.unix === undefined ? [] : [{ unixPath: one.unix.path }];
   });
-  if (spec.tls === undefined) return { endpoints };
+  const spoken = backendProtocol(spec);
+  if ("problem" in spoken) return spoken;
+  if (spec.tls === undefined) return { endpoints, ...spokenOver(spoken, undefined) };
   const names = (spec.endpoints ?? []).map((one) => one.fqdn?.hostname);
   const serverName = spec.tls.sni ?? names[0];
   const differ = spec.tls.sni === undefined && names.some((name) => name !== names[0]);
@@ -37,7 +44,29 @@ export function connectBackend(
   if ("problem" in authorities) return authorities;
   const tls =
     authorities.pem === "" ? { serverName } : { serverName, caCertificates: authorities.pem };
-  return { endpoints, tls };
+  return { endpoints, tls, ...spokenOver(spoken, tls) };
+}
+
+/** What several `appProtocols` come to together. */
+function backendProtocol(spec: BackendSpec): AppProtocol | { readonly problem: BackendProblem } {
+  const all: AppProtocol = {};
+  for (const name of spec.appProtocols ?? []) {
+    const one = appProtocolOf(name);
+    if (one === undefined) return unsupported(`appProtocols: ${name} is not known`);
+    Object.assign(all, one);
+  }
+  if (all.tls === true && spec.tls === undefined) {
+    return unsupported("appProtocols asks for TLS, so tls must be there");
+  }
+  return all;
+}
+
+function spokenOver(
+  spoken: AppProtocol,
+  tls: PoolPart["tls"],
+): Pick<Connection, "protocol" | "websocket"> {
+  const protocol = poolProtocol(spoken, tls);
+  return spoken.websocket === true ? { ...protocol, websocket: true } : protocol;
 }
 
 interface AuthorityRef {
@@ -80,8 +109,10 @@ export function connectService(
     const message = `${name} has no TCP port ${target.port ?? "(none was named)"}`;
     return { problem: { reason: "BackendNotFound", message } };
   }
-  if (port.appProtocol !== undefined && !PLAIN_PROTOCOLS.has(port.appProtocol)) {
-    const message = `appProtocol ${port.appProtocol} of ${name} is not supported by this version`;
+  const spoken = appProtocolOf(port.appProtocol);
+  if (spoken === undefined || spoken.tls === true) {
+    const why = spoken === undefined ? "is not supported" : "needs a BackendTLSPolicy";
+    const message = `appProtocol ${port.appProtocol} of ${name} ${why}`;
     return { problem: { reason: "UnsupportedProtocol", message } };
   }
   const slices = reader.slicesOf(service).filter((one) => isOfKind(one, "EndpointSlice"));
@@ -91,11 +122,8 @@ export function connectService(
       endpoints.set(`${endpoint.host} ${endpoint.port}`, endpoint);
     }
   }
-  return { endpoints: [...endpoints.values()] };
+  return { endpoints: [...endpoints.values()], ...spokenOver(spoken, undefined) };
 }
-
-/** Names by which HTTP/1.1 in plain text goes (KEP-3726 and IANA). */
-const PLAIN_PROTOCOLS: ReadonlySet<string> = new Set(["http", "HTTP", "kubernetes.io/http"]);
 
 type ServicePort = NonNullable<Service["spec"]["ports"]>[number];
 

@@ -45,6 +45,7 @@ export interface RouteKind {
 }
 
 const HTTP_ROUTE: RouteKind = { group: "gateway.networking.k8s.io", kind: "HTTPRoute" };
+const GRPC_ROUTE: RouteKind = { group: "gateway.networking.k8s.io", kind: "GRPCRoute" };
 const AI_ROUTE: RouteKind = { group: "sluice.dev", kind: "AIGatewayRoute" };
 
 /** Every address of both families: where a Gateway without `spec.addresses` listens. */
@@ -104,8 +105,8 @@ function readAddress(address: {
 function readKinds(spec: ListenerSpec): Pick<ListenerNode, "routeKinds" | "invalidKinds"> {
   if (spec.protocol !== "HTTP") return { routeKinds: [], invalidKinds: [] };
   const wanted = spec.allowedRoutes?.kinds ?? [];
-  if (wanted.length === 0) return { routeKinds: [HTTP_ROUTE, AI_ROUTE], invalidKinds: [] };
-  const known = [HTTP_ROUTE, AI_ROUTE];
+  const known = [HTTP_ROUTE, GRPC_ROUTE, AI_ROUTE];
+  if (wanted.length === 0) return { routeKinds: known, invalidKinds: [] };
   const isWanted = ({ group, kind }: RouteKind): boolean =>
     wanted.some((one) => one.kind === kind && (one.group ?? HTTP_ROUTE.group) === group);
   const isKnown = (one: { readonly kind: string; readonly group?: string }): boolean =>

@@ -7,6 +7,7 @@ import type { BackendProblem, BackendTarget, StatusDraft } from "./compiled.ts";
 import type { Frame } from "./frame.ts";
 import type { ListenerNode } from "./listeners.ts";
 import type { PlacedMatch } from "./pages.ts";
+import type { Losses } from "./route-conflicts.ts";
 import type { PagePart, PartKey, RulePart } from "./program.ts";
 
 export interface CompileMemo {
@@ -24,6 +25,8 @@ export interface RouteTrace {
   readonly parts: readonly RulePart[];
   readonly matches: ReadonlyMap<ListenerNode, readonly PlacedMatch[]>;
   readonly references: readonly SplitReference[];
+  /** Listeners where an older route of another kind has its hosts. */
+  readonly losses: Losses | undefined;
   readonly status: StatusDraft;
 }
 
@@ -32,6 +35,7 @@ export interface SplitReference {
   readonly key: PartKey;
   readonly target: BackendTarget;
   readonly served: boolean;
+  readonly websocket: boolean;
   readonly problem: BackendProblem | undefined;
   /** Only copies of requests go there, whose answers count for nothing. */
   readonly mirror: boolean;

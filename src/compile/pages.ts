@@ -9,6 +9,7 @@
 import { hash64Into } from "../base/hash.ts";
 import { compareAge } from "./age.ts";
 import type { Named } from "./age.ts";
+import { asExpression } from "./grpc-form.ts";
 import { compareHostnames } from "./hostname.ts";
 import type { PageTrace } from "./memo.ts";
 import type { PartSet } from "./part-set.ts";
@@ -60,8 +61,7 @@ function layOutHost(
   prefix: string,
   matches: readonly PlacedMatch[],
 ): readonly PartKey[] {
-  const regular = matches.filter(({ entry }) => entry.path.type === "RegularExpression");
-  const plain = matches.filter(({ entry }) => entry.path.type !== "RegularExpression");
+  const { regular, plain } = parted(matches);
   const count = pageCount(plain.length);
   const groups = Map.groupBy(plain, (match) => match.pathHash % count);
   const keys = [...groups.keys()].toSorted((a, b) => a - b);
@@ -69,6 +69,34 @@ function layOutHost(
     ...keys.flatMap((key) => layOutPages(context, `${prefix}/${key}of${count}`, groups.get(key))),
     ...layOutPages(context, `${prefix}/regex`, regular),
   ];
+}
+
+interface Parted {
+  readonly regular: readonly PlacedMatch[];
+  readonly plain: readonly PlacedMatch[];
+}
+
+/** Expressions, and matches of paths that are looked up. */
+function parted(matches: readonly PlacedMatch[]): Parted {
+  const regular = matches.filter(isRegular);
+  if (regular.length === 0 || !matches.some(isService)) {
+    return { regular, plain: matches.filter((match) => !isRegular(match)) };
+  }
+  return {
+    regular: matches
+      .filter((match) => isRegular(match) || isService(match))
+      .map((match) => ({ ...match, entry: asExpression(match.entry, match.rank) })),
+    plain: matches.filter((match) => !isRegular(match) && !isService(match)),
+  };
+}
+
+function isRegular({ entry }: PlacedMatch): boolean {
+  return entry.path.type === "RegularExpression";
+}
+
+/** A match of a gRPC service with all its methods. */
+function isService({ entry, rank }: PlacedMatch): boolean {
+  return entry.path.type === "PathPrefix" && rank !== undefined && rank.service > 0;
 }
 
 /** A power of two, so that it seldom changes while routes come and go. */
@@ -117,9 +145,13 @@ function cutPages(key: PartKey, matches: readonly PlacedMatch[]): readonly PageP
   });
 }
 
-/** Gateway API `HTTPRouteRule.matches`: which of two matches of one host is asked first. */
+/**
+ * Gateway API `HTTPRouteRule.matches` and `GRPCRouteRule.matches`: which of two matches of one host
+ * is asked first.
+ */
 export function comparePrecedence(a: PlacedMatch, b: PlacedMatch): number {
   return (
+    compareCalls(a.rank, b.rank) ||
     pathRank(a.entry) - pathRank(b.entry) ||
     b.entry.path.value.length - a.entry.path.value.length ||
     Number(b.entry.method !== undefined) - Number(a.entry.method !== undefined) ||
@@ -128,6 +160,11 @@ export function comparePrecedence(a: PlacedMatch, b: PlacedMatch): number {
     compareAge(a.route, b.route) ||
     a.order - b.order
   );
+}
+
+function compareCalls(a: GrpcRank | undefined, b: GrpcRank | undefined): number {
+  if (a === undefined || b === undefined) return 0;
+  return b.service - a.service || b.method - a.method;
 }
 
 function pathRank(entry: MatchEntry): number {

@@ -1,7 +1,7 @@
 /**
  * Compiling after a change. What only moves weights or endpoints — a Rollout's step, a revision, an
  * edited Backend, an EndpointSlice — compiles the splits that read it and nothing else; an
- * HTTPRoute compiles itself and its pages; what nothing was compiled from, such as a status,
+ * HTTPRoute or GRPCRoute compiles itself and its pages; what nothing was compiled from, such as a status,
  * compiles nothing; everything else compiles all.
  *
  * The result always equals that of `compile`; a test holds the two against one another.
@@ -77,7 +77,8 @@ type Reach = "all" | "routes" | "nothing" | readonly string[];
 
 function reachOf({ resource, previous, type }: ResourceChange, before: Compiled): Reach {
   const { kind } = resource;
-  const known = kind === "HTTPRoute" || SPLIT_KINDS.has(kind) || OTHER_KINDS.has(kind);
+  const isRoute = kind === "HTTPRoute" || kind === "GRPCRoute";
+  const known = isRoute || SPLIT_KINDS.has(kind) || OTHER_KINDS.has(kind);
   if (!known) return "nothing";
   // A Rollout's status is what its weights follow from; no other status is compiled.
   const same = previous !== undefined && type === "MODIFIED" && sameSource(previous, resource);
@@ -85,7 +86,7 @@ function reachOf({ resource, previous, type }: ResourceChange, before: Compiled)
   if (OTHER_KINDS.has(kind)) return "all";
   const { routeFilters } = before.memo.frame;
   if (kind === "ConfigMap" && routeFilters.bodies.has(keyText(keyOf(resource)))) return "all";
-  if (kind === "HTTPRoute") {
+  if (isRoute) {
     return before.memo.frame.routesTargeted.has(keyText(keyOf(resource))) ? "all" : "routes";
   }
   // A BackendSecurityPolicy says whether its target is there.
@@ -142,7 +143,8 @@ function patch(
   });
   for (const [, before] of dirty) {
     const { trace } = pass.resolve(before.target);
-    if (trace.served !== before.served || !jsonEqual(trace.problem, before.problem)) {
+    const same = trace.served === before.served && trace.websocket === before.websocket;
+    if (!same || !jsonEqual(trace.problem, before.problem)) {
       return undefined;
     }
   }

@@ -59,14 +59,13 @@ export function resolveReference(
   }
   const port = kind === "Service" && reference.port !== undefined ? { port: reference.port } : {};
   const { key, trace } = context.splits.resolve({ kind, namespace, name, ...port });
-  const { served, target } = trace;
-  route.references.push({
-    key,
-    target,
-    served,
-    problem: trace.problem,
-    mirror: reference.mirror === true,
-  });
+  const { served, target, websocket } = trace;
+  const mirror = reference.mirror === true;
+  route.references.push({ key, target, served, websocket, problem: trace.problem, mirror });
+  if (route.grpc && trace.websocket) {
+    const message = `${kind} ${namespace}/${name} takes WebSockets, no gRPC`;
+    return { problem: { reason: "UnsupportedProtocol", message } };
+  }
   const problem = trace.problem === undefined ? {} : { problem: trace.problem };
   if (!served) return problem;
   return { split: key, ...problem };

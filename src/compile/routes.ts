@@ -4,6 +4,8 @@
  * it differ there.
  */
 import { jsonEqual } from "../base/json.ts";
+import type { GRPCRoute } from "../resource/grpc-route.ts";
+import type { HTTPRoute } from "../resource/http-route.ts";
 import { keyText } from "../resource/resource.ts";
 import type { ResourceKey } from "../resource/resource.ts";
 import { fullName } from "./age.ts";
@@ -12,6 +14,7 @@ import type { Attachment } from "./attach.ts";
 import type { BackendProblem } from "./compiled.ts";
 import { entryAt } from "./context.ts";
 import type { CompileContext } from "./context.ts";
+import { grpcForm } from "./grpc-form.ts";
 import { httpForm } from "./http-form.ts";
 import type { ListenerNode } from "./listeners.ts";
 import type { RouteTrace, SplitReference } from "./memo.ts";
@@ -19,6 +22,8 @@ import { hashPath } from "./pages.ts";
 import type { PlacedMatch } from "./pages.ts";
 import type { PartKey, RulePart } from "./program.ts";
 import { noteReferences, resolvedRefs } from "./references.ts";
+import { readLosses, sameLosses, withoutLosses } from "./route-conflicts.ts";
+import type { ConflictingRoute, Losses } from "./route-conflicts.ts";
 import type { RouteForm, RuleForm } from "./route-form.ts";
 import { readRule } from "./rules.ts";
 import { listOf } from "./stored.ts";
@@ -28,27 +33,45 @@ export function compileRuleRoutes(context: CompileContext): void {
   const { before } = context;
   // What a route came to holds only within the frame that it was compiled in.
   const known = before?.frame.attach === context.attach ? before.routes : undefined;
-  for (const route of listOf(context.input, "HTTPRoute")) {
-    placeOrKeep(context, { route: route, known, form: () => httpForm(route) });
-  }
+  const http = listOf(context.input, "HTTPRoute");
+  const grpc = listOf(context.input, "GRPCRoute");
+  const both = http.length > 0 && grpc.length > 0;
+  const losses = both
+    ? readLosses(context.attach, http.map(claimOf), grpc.map(claimOf))
+    : undefined;
+  const shared = { known, losses };
+  for (const route of http) placeOrKeep(context, { ...shared, route, form: () => httpForm(route) });
+  for (const route of grpc) placeOrKeep(context, { ...shared, route, form: () => grpcForm(route) });
+}
+
+/** What of a route decides where it attaches. */
+function claimOf({ kind, metadata, spec }: HTTPRoute | GRPCRoute): ConflictingRoute {
+  return {
+    key: { kind, namespace: metadata.namespace, name: metadata.name },
+    metadata,
+    hostnames: spec.hostnames ?? [],
+    parentRefs: spec.parentRefs ?? [],
+  };
 }
 
 interface RouteInput {
   readonly route: Named & { readonly kind: string };
   readonly known: ReadonlyMap<string, RouteTrace> | undefined;
+  readonly losses: ReadonlyMap<string, Losses> | undefined;
   readonly form: () => RouteForm;
 }
 
-function placeOrKeep(context: CompileContext, { route, known, form }: RouteInput): void {
+function placeOrKeep(context: CompileContext, { route, known, losses, form }: RouteInput): void {
   const { kind, metadata } = route;
   const key = { kind, namespace: metadata.namespace, name: metadata.name };
+  const lost = losses?.get(keyText(key));
   const trace = known?.get(keyText(key));
-  if (trace !== undefined && holds(context, route, trace)) {
+  if (trace !== undefined && sameLosses(trace.losses, lost) && holds(context, route, trace)) {
     for (const part of trace.parts) context.parts.keep(part);
     placeRoute(context, key, trace);
     return;
   }
-  const fresh = compileRoute(context, form());
+  const fresh = compileRoute(context, form(), lost);
   for (const part of fresh.parts) context.parts.add(part);
   placeRoute(context, key, fresh);
 }
@@ -57,9 +80,10 @@ function placeOrKeep(context: CompileContext, { route, known, form }: RouteInput
 function holds(context: CompileContext, route: Named, trace: RouteTrace): boolean {
   const { uid, generation } = route.metadata;
   if (trace.uid !== uid || trace.generation !== generation) return false;
-  return trace.references.every(({ target, served, problem }) => {
+  return trace.references.every(({ target, served, websocket, problem }) => {
     const now = context.splits.resolve(target).trace;
-    return now.served === served && jsonEqual(now.problem, problem);
+    const same = now.served === served && now.websocket === websocket;
+    return same && jsonEqual(now.problem, problem);
   });
 }
 
@@ -76,9 +100,13 @@ function placeRoute(context: CompileContext, key: ResourceKey, trace: RouteTrace
   }
 }
 
-function compileRoute(context: CompileContext, route: RouteForm): RouteTrace {
+function compileRoute(
+  context: CompileContext,
+  route: RouteForm,
+  losses: Losses | undefined,
+): RouteTrace {
   const { key } = route;
-  const attachments = context.attach(route);
+  const attachments = context.attach(route).map((one) => withoutLosses(one, losses));
   const input = { context, route, attachments };
   const found = { problems: [], references: [], parts: [], matches: new Map() };
   for (const { listener } of attachments.flatMap((one) => one.places)) {
@@ -100,6 +128,7 @@ function compileRoute(context: CompileContext, route: RouteForm): RouteTrace {
     parts,
     matches,
     references: found.references,
+    losses,
     status: { key, generation, parents },
   };
 }

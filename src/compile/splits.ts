@@ -97,9 +97,11 @@ function compileSplit(deps: SplitDeps, key: PartKey, target: BackendTarget): Spl
   const pools: PoolPart[] = [];
   const arms: Arm[] = [];
   let problem: BackendProblem | undefined;
+  let websocket = false;
   for (const version of result.versions) {
     const connection = connect({ ...deps, reader, target }, version);
     if ("problem" in connection) problem = connection.problem;
+    else websocket ||= connection.websocket === true;
     // A canary that cannot be reached must not take the stable version with it: it has no
     // endpoints.
     const { arm, pool } = layOutArm(
@@ -116,7 +118,8 @@ function compileSplit(deps: SplitDeps, key: PartKey, target: BackendTarget): Spl
   for (const pool of pools) deps.parts.add(pool);
   deps.parts.add({ type: "split", key, salt: result.salt, arms });
   const keys = pools.map((pool) => pool.key);
-  const trace = { target, pools: keys, served: true, reads: [...reader.reads] };
+  const reads = [...reader.reads];
+  const trace = { target, pools: keys, served: true, websocket, reads };
   return problem === undefined ? trace : { ...trace, problem };
 }
 
@@ -125,7 +128,8 @@ function unserved(
   reader: TracingReader,
   problem: BackendProblem,
 ): SplitTrace {
-  return { target, pools: [], served: false, reads: [...reader.reads], problem };
+  const reads = [...reader.reads];
+  return { target, pools: [], served: false, websocket: false, reads, problem };
 }
 
 const NOWHERE: Connection = { endpoints: [] };
@@ -237,7 +241,7 @@ function stableSpec(
 function layOutArm(
   target: BackendTarget,
   version: Version,
-  { provider, ...connection }: ArmConnection,
+  { provider, websocket: _websocket, ...connection }: ArmConnection,
 ): { readonly arm: Arm; readonly pool: PoolPart } {
   const port = target.port === undefined ? "" : `:${target.port}`;
   const name = `${target.name}${port}`;

@@ -11,6 +11,7 @@ import type { Consumer } from "../resource/consumer.ts";
 import type { Secret } from "../resource/core.ts";
 import type { EndpointSlice } from "../resource/endpoint-slice.ts";
 import type { Gateway } from "../resource/gateway.ts";
+import type { GRPCRoute } from "../resource/grpc-route.ts";
 import type { HTTPRouteFilter } from "../resource/http-route-filter.ts";
 import type { HTTPRoute } from "../resource/http-route.ts";
 import type { ReferenceGrant } from "../resource/reference-grant.ts";
@@ -28,6 +29,7 @@ export interface StoredKinds {
   readonly Consumer: Consumer;
   readonly EndpointSlice: EndpointSlice;
   readonly Gateway: Gateway;
+  readonly GRPCRoute: GRPCRoute;
   readonly HTTPRoute: HTTPRoute;
   readonly HTTPRouteFilter: HTTPRouteFilter;
   readonly ReferenceGrant: ReferenceGrant;
@@ -57,7 +59,10 @@ export function isOfKind<Kind extends keyof StoredKinds>(
  * data that anybody with access to the API may have written.
  */
 export function isBackendSpec(spec: JsonObject): spec is JsonObject & Backend["spec"] {
-  const { endpoints, tls } = spec;
+  const { endpoints, tls, appProtocols = [] } = spec;
+  if (!Array.isArray(appProtocols) || appProtocols.some((one) => typeof one !== "string")) {
+    return false;
+  }
   if (tls !== undefined && !isTls(tls)) return false;
   return Array.isArray(endpoints) && endpoints.every(isEndpoint);
 }

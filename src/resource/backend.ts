@@ -102,6 +102,16 @@ const tlsFields = object(
   }),
 );
 
+/** Envoy Gateway's names and Kubernetes' own (KEP-3726). */
+const APP_PROTOCOLS = [
+  "gateway.envoyproxy.io/h2c",
+  "gateway.envoyproxy.io/ws",
+  "gateway.envoyproxy.io/wss",
+  "kubernetes.io/h2c",
+  "kubernetes.io/ws",
+  "kubernetes.io/wss",
+] as const;
+
 const specFields = object(
   {
     version: words(253)
@@ -116,8 +126,13 @@ const specFields = object(
       .max(256)
       .describe("Where it runs; requests are spread evenly."),
     tls: tlsFields.exactOptional().describe("Connect with TLS; without this field, in plain text."),
+    appProtocols: z
+      .array(choice(APP_PROTOCOLS))
+      .max(4)
+      .exactOptional()
+      .describe("What is spoken there; h2c with tls is HTTP/2 over TLS; HTTP/1.1 where absent."),
   },
-  { unsupported: ["appProtocols", "fallback", "healthCheck", "protocol"] },
+  { unsupported: ["fallback", "healthCheck", "protocol"] },
 );
 
 export type BackendSpec = z.infer<typeof specFields>;
@@ -133,6 +148,11 @@ function checkSpec(spec: BackendSpec, refuse: Refuse): void {
     { path: ["endpoints"], keyOfItem: endpointText, what: "the endpoint" },
     refuse,
   );
+  for (const [index, name] of (spec.appProtocols ?? []).entries()) {
+    if (name.endsWith("/wss") && spec.tls === undefined) {
+      refuse(["appProtocols", index], "needs tls");
+    }
+  }
   if (spec.tls === undefined || spec.tls.sni !== undefined) return;
   if (spec.endpoints.some((item) => item.fqdn === undefined)) {
     refuse(["tls"], "needs sni where an endpoint is not an fqdn");

@@ -9,6 +9,7 @@ import { CONFIG_MAP, NAMESPACE, SECRET } from "./core.ts";
 import { ENDPOINT_SLICE } from "./endpoint-slice.ts";
 import { EVENT } from "./event.ts";
 import { GATEWAY } from "./gateway.ts";
+import { GRPC_ROUTE } from "./grpc-route.ts";
 import { HTTP_ROUTE_FILTER } from "./http-route-filter.ts";
 import { HTTP_ROUTE } from "./http-route.ts";
 import type { KindDefinition } from "./kind.ts";
@@ -22,6 +23,7 @@ export type { KindDefinition } from "./kind.ts";
 export const KINDS: readonly KindDefinition[] = [
   GATEWAY,
   HTTP_ROUTE,
+  GRPC_ROUTE,
   REFERENCE_GRANT,
   SERVICE,
   ENDPOINT_SLICE,
@@ -47,7 +49,6 @@ export const KINDS: readonly KindDefinition[] = [
 /** Kinds that are refused as not built yet rather than as unknown. */
 export const KINDS_TO_COME: readonly string[] = [
   "GatewayClass",
-  "GRPCRoute",
   "TLSRoute",
   "TCPRoute",
   "UDPRoute",

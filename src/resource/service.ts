@@ -43,7 +43,7 @@ const servicePort = object({
     .describe("Port of the endpoints; that of the EndpointSlice decides."),
   appProtocol: words(316)
     .exactOptional()
-    .describe("Protocol of the application; kubernetes.io/h2c and ws are not served yet."),
+    .describe("What is spoken there, such as kubernetes.io/h2c or ws; HTTP/1.1 where absent."),
   nodePort: integer(0, 65_535).exactOptional().describe("Kept; changes nothing here."),
 });
 
