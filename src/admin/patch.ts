@@ -1,5 +1,5 @@
 /**
- * JSON Merge Patch (RFC 7386) and JSON Patch (RFC 6902) on plain JSON. Pure: the input is never
+ * JSON Patch (RFC 6902) on plain JSON. Pure: the input is never
  * changed. Keys have passed `request-body.ts`, which refuses `__proto__`, and pointers are checked
  * here again.
  */
@@ -11,18 +11,6 @@ import { ApiError, badRequest, tooLarge } from "./api-error.ts";
 const OPERATIONS_MAX = 10_000;
 /** What the `copy` operations of one patch may add, so that doubling copies cannot fill memory. */
 const COPIED_CHARS_MAX = 3 * 1024 * 1024;
-
-/** The result of a merge patch: null removes, objects merge, all else replaces (RFC 7386 §2). */
-export function applyMergePatch(target: JsonValue | undefined, patch: JsonValue): JsonValue {
-  if (!isJsonObject(patch)) return patch;
-  const result: Record<string, JsonValue> = {};
-  if (isJsonObject(target)) Object.assign(result, target);
-  for (const [key, value] of Object.entries(patch)) {
-    if (value === null || value === undefined) delete result[key];
-    else result[key] = applyMergePatch(Object.hasOwn(result, key) ? result[key] : undefined, value);
-  }
-  return result;
-}
 
 type Tree = { [key: string]: Node };
 type Node = null | boolean | number | string | Node[] | Tree;

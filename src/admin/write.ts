@@ -4,14 +4,14 @@
  * was made for, so where somebody else was faster it is applied again to what they wrote.
  */
 import type { IncomingMessage } from "node:http";
-import { isJsonObject } from "../base/json.ts";
+import { applyMergePatch, isJsonObject } from "../base/json.ts";
 import type { JsonObject, JsonValue } from "../base/json.ts";
 import type { Resource, ResourceDraft } from "../resource/resource.ts";
 import { StoreError } from "../store/store.ts";
 import type { Change } from "../store/store.ts";
 import { badRequest, conflict, unsupportedMediaType } from "./api-error.ts";
 import * as document from "./document.ts";
-import { applyJsonPatch, applyMergePatch } from "./patch.ts";
+import { applyJsonPatch } from "./patch.ts";
 import { presentOne, toWire } from "./represent.ts";
 import { patchTypeOf, readDocument, readPatch } from "./request-body.ts";
 import type { PatchType } from "./request-body.ts";

@@ -1,6 +1,6 @@
 /**
- * JSON values and the three operations that the control plane needs on them: canonical text,
- * equality and a deep freeze. Nothing here knows what a resource is.
+ * JSON values and the operations that the control plane needs on them: canonical text,
+ * equality, merge patches and a deep freeze. Nothing here knows what a resource is.
  */
 
 export type JsonValue = null | boolean | number | string | readonly JsonValue[] | JsonObject;
@@ -39,4 +39,16 @@ export function deepFreeze<T>(value: T): T {
     for (const inner of Object.values(value)) deepFreeze(inner);
   }
   return value;
+}
+
+/** The result of a JSON Merge Patch: null removes, objects merge, all else replaces (RFC 7386 §2). */
+export function applyMergePatch(target: JsonValue | undefined, patch: JsonValue): JsonValue {
+  if (!isJsonObject(patch)) return patch;
+  const result: Record<string, JsonValue> = {};
+  if (isJsonObject(target)) Object.assign(result, target);
+  for (const [key, value] of Object.entries(patch)) {
+    if (value === null || value === undefined) delete result[key];
+    else result[key] = applyMergePatch(Object.hasOwn(result, key) ? result[key] : undefined, value);
+  }
+  return result;
 }

@@ -4,11 +4,17 @@
  * of the listener and the Gateway. Of two for one target the older holds, the other is
  * `Conflicted`.
  */
-import { jsonEqual } from "../base/json.ts";
+import { applyMergePatch, jsonEqual } from "../base/json.ts";
+import type {
+  BackendTrafficPolicy,
+  BackendTrafficPolicySpec,
+} from "../resource/backend-traffic-policy.ts";
 import type { PolicyTarget } from "../resource/reference.ts";
 import type { ConditionDraft, Resource, ResourceKey } from "../resource/resource.ts";
 import { keyOf } from "../resource/resource.ts";
 import { compareAge, fullName } from "./age.ts";
+import { readTraffic } from "./backend-traffic.ts";
+import type { TrafficSettings } from "./backend-traffic.ts";
 import { compileApiKeyAuth } from "./api-keys.ts";
 import type { AncestorStatusDraft, CompileInput, StatusDraft } from "./compiled.ts";
 import { GATEWAY_CLASS } from "./compiled.ts";
@@ -23,14 +29,19 @@ import { readLimits, readSplitHash } from "./traffic-policy.ts";
 /** The parts of a rule that policies decide. */
 export type RuleSettings = Pick<RulePart, "auth" | "limits" | "splitHash">;
 
+export interface Settings {
+  /** Tells apart the settings that one rule has under different Gateways; "" if it has none. */
+  readonly scope: string;
+  readonly settings: RuleSettings;
+  /** Of the BackendTrafficPolicy, for routes with rules of their own. */
+  readonly traffic: TrafficSettings;
+}
+
 export interface Policies {
-  /**
-   * `scope` tells apart the settings that one rule has under different Gateways; "" if it has none.
-   */
   settingsFor(
     rule: { readonly key: ResourceKey; readonly section: string | undefined },
     listener: ListenerNode,
-  ): { readonly scope: string; readonly settings: RuleSettings };
+  ): Settings;
 }
 
 export interface PolicyDeps {
@@ -55,7 +66,7 @@ export function readPolicies(deps: PolicyDeps): Policies {
   return {
     settingsFor({ key, section }, listener) {
       const guard = closest(security, { key, section, listener });
-      const shape = closest(traffic, { key, section, listener });
+      const shape = shapeOf(traffic, { key, section, listener });
       const auth = guard === undefined ? undefined : auths.get(fullName(guard.policy));
       const limits = shape === undefined ? undefined : readLimits(shape.policy, key);
       const splitHash = shape === undefined ? undefined : readSplitHash(shape.policy);
@@ -64,7 +75,11 @@ export function readPolicies(deps: PolicyDeps): Policies {
         ...(limits !== undefined && { limits }),
         ...(splitHash !== undefined && { splitHash }),
       };
-      return { scope: longer(guard?.scope ?? "", shape?.scope ?? ""), settings };
+      return {
+        scope: longer(guard?.scope ?? "", shape?.scope ?? ""),
+        settings,
+        traffic: shape === undefined ? {} : readTraffic(shape.policy.spec),
+      };
     },
   };
 }
@@ -74,6 +89,30 @@ function longer(a: string, b: string): string {
   return a.length >= b.length ? a : b;
 }
 
+/** The BackendTrafficPolicy of a rule, with what it merges into it of its Gateway's. */
+function shapeOf(
+  attached: ReadonlyMap<string, BackendTrafficPolicy>,
+  rule: RulePlace,
+): Closest<BackendTrafficPolicy> | undefined {
+  const own = closest(attached, rule);
+  if (own?.policy.spec.mergeType === undefined) return own;
+  const outer = closest(attached, { ...rule, key: NO_ROUTE, section: undefined });
+  if (outer === undefined) return own;
+  const spec = applyMergePatch(outer.policy.spec, own.policy.spec) as BackendTrafficPolicySpec;
+  // Limits count in the buckets of the policy that they stand in.
+  const named = own.policy.spec.rateLimit === undefined ? outer.policy : own.policy;
+  return { policy: { ...named, spec }, scope: outer.scope };
+}
+
+/** A key that no policy names, so that those of the Gateway alone are found. */
+const NO_ROUTE: ResourceKey = { kind: "", namespace: "", name: "" };
+
+interface RulePlace {
+  readonly key: ResourceKey;
+  readonly section: string | undefined;
+  readonly listener: ListenerNode;
+}
+
 interface Closest<P> {
   readonly policy: P;
   readonly scope: string;
@@ -81,7 +120,7 @@ interface Closest<P> {
 
 function closest<P extends Policy>(
   attached: ReadonlyMap<string, P>,
-  rule: { key: ResourceKey; section: string | undefined; listener: ListenerNode },
+  rule: RulePlace,
 ): Closest<P> | undefined {
   const { key, section, listener } = rule;
   const gateway = keyOf(listener.gateway);

@@ -179,14 +179,18 @@ interface VariantInput {
 /** The key of the rule as it is on one listener; the part is added where it is new. */
 function ruleOn(input: RuleInput, { base, listener, variants }: VariantInput): PartKey {
   const { context, route, rule } = input;
-  const { scope, settings } = context.policies.settingsFor(
+  const { scope, settings, traffic } = context.policies.settingsFor(
     { key: route.key, section: rule.name },
     listener,
   );
   const known = variants.get(scope);
   if (known !== undefined) return known;
   const key = `${base.key}${scope}`;
-  input.parts.push({ ...base, key, ...settings });
+  // What the rule says itself comes before what a policy says of it, and so does "no limit".
+  const { requestTimeoutMs, ...others } = traffic;
+  const ownLimit = rule.timeouts?.request !== undefined || requestTimeoutMs === undefined;
+  const timeLimit = ownLimit ? {} : { requestTimeoutMs };
+  input.parts.push({ ...others, ...timeLimit, ...base, key, ...settings });
   variants.set(scope, key);
   return key;
 }

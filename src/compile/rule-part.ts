@@ -100,8 +100,8 @@ export interface Session {
 
 /** Responses that may be compressed for clients that accept it (Envoy Gateway `compression`). */
 export interface Compression {
-  /** In order of preference where the client has none. */
-  readonly encodings: readonly ("br" | "gzip" | "zstd")[];
+  /** In order of preference where the client has none; `level` is the library's own figure. */
+  readonly encodings: readonly { readonly name: "br" | "gzip" | "zstd"; readonly level: number }[];
   /** Shorter responses, as far as their length is known, go as they are. */
   readonly minBytes: number;
   /**

@@ -1,15 +1,27 @@
 /**
- * BackendTrafficPolicy (sluice.dev/v1alpha1): sticky splits and local rate limits, in Envoy
- * Gateway's words. Its other fields are refused by name until they are built.
+ * BackendTrafficPolicy (sluice.dev/v1alpha1): how requests go to backends — sticky splits, rate
+ * limits, retries, time limits, compression — in Envoy Gateway's words. Its other fields are refused
+ * by name until they are built.
  */
 import { isIP } from "node:net";
 import { z } from "zod";
 import { policyStatus } from "./condition.ts";
 import { headerName } from "./format.ts";
 import { defineKind, type Typed } from "./kind.ts";
-import { policyTargets, SLUICE_GROUP } from "./reference.ts";
+import { byteQuantity, compressors } from "./compression.ts";
+import { circuitBreaker, policyRetry, policyTimeout } from "./backend-retry.ts";
+import { OTHER_TARGETS, policyTargets, SLUICE_GROUP } from "./reference.ts";
 import { regexProblem } from "./regex.ts";
-import { across, choice, integer, object, quoted, type Refuse, words } from "./schema.ts";
+import {
+  across,
+  choice,
+  integer,
+  object,
+  quoted,
+  type Refuse,
+  throughout,
+  words,
+} from "./schema.ts";
 import { targetsColumn } from "./policy-column.ts";
 
 const hashFields = object({
@@ -133,17 +145,37 @@ const specFields = object(
       .exactOptional()
       .describe("How requests are split between versions."),
     rateLimit: rateLimit.exactOptional().describe("How many requests are let through."),
+    retry: policyRetry.exactOptional().describe("When a request is sent again."),
+    timeout: policyTimeout.exactOptional().describe("How long things may take."),
+    circuitBreaker: circuitBreaker.exactOptional().describe("How connections are used."),
+    compressor: compressors.exactOptional().describe("How responses are compressed."),
+    compression: compressors.exactOptional().describe("The older name of compressor."),
+    requestBuffer: object({
+      limit: byteQuantity().describe("Longer request bodies are answered with 413."),
+    })
+      .exactOptional()
+      .describe("How long request bodies may be."),
+    httpUpgrade: z
+      .array(
+        object({
+          type: choice(["websocket"], ["CONNECT", "spdy/3.1"]).describe("The protocol."),
+        }),
+      )
+      .max(1)
+      .exactOptional()
+      .describe("Protocols that requests may upgrade to; websocket where absent, none where []."),
+    mergeType: choice(["JSONMerge"], ["StrategicMerge"])
+      .exactOptional()
+      .describe(
+        "For routes: fields that are absent here are those of the Gateway's policy (RFC 7396); " +
+          "otherwise that policy does not count here.",
+      ),
   },
   {
     unsupported: [
-      "targetRef",
-      "targetSelectors",
-      "mergeType",
+      ...OTHER_TARGETS,
       "loadBalancer",
-      "retry",
-      "circuitBreaker",
       "healthCheck",
-      "timeout",
       "tcpKeepalive",
       "proxyProtocol",
       "faultInjection",
@@ -151,11 +183,7 @@ const specFields = object(
       "dns",
       "http2",
       "useClientProtocol",
-      "compression",
-      "compressor",
       "responseOverride",
-      "httpUpgrade",
-      "requestBuffer",
       "telemetry",
       "routingType",
       "bandwidthLimit",
@@ -172,9 +200,35 @@ export type BackendTrafficPolicy = Typed<
   { spec: BackendTrafficPolicySpec; status?: z.infer<typeof policyStatus> }
 >;
 
+/** What an AIGatewayRoute has no use for: its answers are watched and its bodies bounded already. */
+const NOT_FOR_MODELS = [
+  "retry",
+  "timeout",
+  "circuitBreaker",
+  "compressor",
+  "compression",
+  "requestBuffer",
+  "httpUpgrade",
+  "mergeType",
+] as const;
+
 function checkSpec(spec: BackendTrafficPolicySpec, refuse: Refuse): void {
-  if (spec.split === undefined && spec.rateLimit === undefined) {
-    refuse([], "must have split or rateLimit: it would change nothing");
+  const { targetRefs, mergeType: _mergeType, ...rest } = spec;
+  if (Object.keys(rest).length === 0) {
+    refuse([], "must have a field beside targetRefs: it would change nothing");
+  }
+  if (spec.compression !== undefined && spec.compressor !== undefined) {
+    refuse(["compression"], "must be absent beside compressor, which is its newer name");
+  }
+  for (const [index, target] of targetRefs.entries()) {
+    if (target.kind === "Gateway" && spec.mergeType !== undefined) {
+      refuse(["mergeType"], `must be absent for the Gateway that targetRefs[${index}] names`);
+    }
+    if (target.kind !== "AIGatewayRoute") continue;
+    for (const field of NOT_FOR_MODELS) {
+      if (spec[field] === undefined) continue;
+      refuse([field], `does not apply to the AIGatewayRoute that targetRefs[${index}] names`);
+    }
   }
 }
 
@@ -193,9 +247,9 @@ export const BACKEND_TRAFFIC_POLICY = defineKind({
   plural: "backendtrafficpolicies",
   shortNames: ["btp"],
   categories: ["sluice"],
-  description: "How requests of a Gateway or route go to backends: sticky splits, rate limits.",
+  description: "How requests of a Gateway or route go to backends: splits, limits, retries.",
   fields: {
-    spec: specFields.superRefine(across(checkSpec)).describe("What is done, and for what."),
+    spec: specFields.superRefine(...throughout(checkSpec)).describe("What is done, and for what."),
   },
   status: policyStatus,
   columns: [targetsColumn()],

@@ -56,6 +56,7 @@ export const secretReference = object({
 const POLICY_TARGETS: Readonly<Record<string, string>> = {
   Gateway: GATEWAY_GROUP,
   HTTPRoute: GATEWAY_GROUP,
+  GRPCRoute: GATEWAY_GROUP,
   AIGatewayRoute: SLUICE_GROUP,
 };
 
@@ -63,8 +64,8 @@ const POLICY_TARGETS: Readonly<Record<string, string>> = {
 export const policyTarget = object({
   group: choice([GATEWAY_GROUP, SLUICE_GROUP]).describe("API group of the target."),
   kind: choice(
-    ["Gateway", "HTTPRoute", "AIGatewayRoute"],
-    ["GRPCRoute", "TLSRoute", "TCPRoute", "UDPRoute", "MCPRoute", "Service", "Backend"],
+    ["Gateway", "HTTPRoute", "GRPCRoute", "AIGatewayRoute"],
+    ["TLSRoute", "TCPRoute", "UDPRoute", "MCPRoute", "Service", "Backend"],
   ).describe("Kind of the target."),
   name: resourceName().describe("Name of the target, in the policy's namespace."),
   sectionName: sectionName()
@@ -80,6 +81,9 @@ export const policyTarget = object({
   .describe("A Gateway or route that the policy applies to.");
 
 export type PolicyTarget = z.infer<typeof policyTarget>;
+
+/** Envoy Gateway's other ways to say what a policy applies to. */
+export const OTHER_TARGETS = ["targetRef", "targetSelectors"] as const;
 
 export const policyTargets = z
   .array(policyTarget)

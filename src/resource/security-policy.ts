@@ -8,7 +8,7 @@ import { headerName, namespaceName, resourceName } from "./format.ts";
 import { checkOwned } from "./header-filter.ts";
 import { defineKind, type Typed } from "./kind.ts";
 import { targetsColumn } from "./policy-column.ts";
-import { policyTargets, SLUICE_GROUP } from "./reference.ts";
+import { OTHER_TARGETS, policyTargets, SLUICE_GROUP } from "./reference.ts";
 import { across, choice, object, words } from "./schema.ts";
 
 const credentialFields = object({
@@ -80,8 +80,7 @@ const specFields = object(
   },
   {
     unsupported: [
-      "targetRef",
-      "targetSelectors",
+      ...OTHER_TARGETS,
       "mergeType",
       "cors",
       "csrf",

@@ -2,7 +2,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import { ApiError } from "../../src/admin/api-error.ts";
-import { applyJsonPatch, applyMergePatch } from "../../src/admin/patch.ts";
+import { applyJsonPatch } from "../../src/admin/patch.ts";
+import { applyMergePatch } from "../../src/base/json.ts";
 import type { JsonValue } from "../../src/base/json.ts";
 
 /** RFC 7386 appendix A: original, patch, result. */
