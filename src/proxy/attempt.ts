@@ -11,8 +11,18 @@ import { FIELD, OUTCOMES } from "../shared/metrics.ts";
 import { armRow, openArm, otherArm } from "./choose.ts";
 import { errorRow, outcomeOf, type ErrorCode } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
+import type { KnownAnswer } from "./known-head.ts";
 import { chooseEndpoint, type Endpoint } from "./pool.ts";
-import { framedChunk, relayBody, relayEnd, relayFlush, relayHead, relayInterim } from "./relay.ts";
+import type { ReadBuffer } from "./read-buffer.ts";
+import {
+  framedChunk,
+  relayBody,
+  relayEnd,
+  relayFlush,
+  relayHead,
+  relayInterim,
+  relayKnown,
+} from "./relay.ts";
 import { respondError } from "./respond.ts";
 import type { LinkedArm } from "./snapshot.ts";
 import { CONNECTING, type Upstream, type UpstreamEvents } from "./upstream.ts";
@@ -105,7 +115,8 @@ function dispatch(x: Exchange, upstream: Upstream, nowMs: number): void {
   upstream.expect(x.head.method, x.tap !== null);
   const { socket } = upstream;
   if (headOnly(x)) {
-    upstream.writer.write(x.upstreamHead);
+    if (x.known === null) upstream.writer.write(x.upstreamHead);
+    else x.known.send(upstream.writer, x.plane.requestIds, x.idNumber);
     upstream.requestSent = true;
     limitHead(x, upstream, nowMs);
     return;
@@ -316,6 +327,16 @@ function answered(upstream: Upstream, response: ResponseHead, whole: string | nu
   relayHead(x, response, whole);
 }
 
+/** An answer whose head came before, and which is no failure, stands in `from`. */
+function answeredAgain(
+  upstream: Upstream,
+  x: Exchange,
+  { known, from }: { known: KnownAnswer; from: ReadBuffer },
+): void {
+  x.upstreamHeadMs = upstream.headMs - x.attemptStartedMs;
+  relayKnown(x, known, from);
+}
+
 function shieldArmFor(x: Exchange): LinkedArm | null {
   return x.repeatable ? shieldArm(x) : null;
 }
@@ -346,6 +367,7 @@ export const ATTEMPT_EVENTS: UpstreamEvents = {
     dispatch(x, upstream, upstream.reused ? x.attemptStartedMs : performance.now());
   },
   head: answered,
+  known: answeredAgain,
   body: relayBody,
   readDone(upstream, x) {
     relayFlush(x);

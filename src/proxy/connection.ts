@@ -10,13 +10,15 @@ import { judgePartialHead, parseRequestHead, RequestHead } from "../http1/reques
 import { cancelAttempt, forwardBody, forwardEnd, resumeResponse } from "./attempt.ts";
 import type { ErrorCode } from "./error.ts";
 import { Exchange } from "./exchange.ts";
-import { handle } from "./handle.ts";
-import type { Sender } from "./outbox.ts";
+import { handle, handleKnown } from "./handle.ts";
+import { HeadMemory, type KnownHead } from "./known-head.ts";
 import type { Plane } from "./plane.ts";
+import { ClientOutput } from "./client-output.ts";
 import { authorityOf, copyOf, plainAddress } from "./peer.ts";
+import type { ReadBuffer } from "./read-buffer.ts";
+import { isSaneId } from "./request-id.ts";
 import { respondError } from "./respond.ts";
 import type { Cell, LinkedSocket } from "./snapshot.ts";
-import { TextWriter } from "./text-writer.ts";
 import type { Timed } from "./timer-wheel.ts";
 
 /** Between requests, or with a part of the next head. */
@@ -33,12 +35,10 @@ const CLOSED = 4;
 const PIPELINED_BYTES_MAX = 64 * 1024;
 const NO_BYTES = Buffer.alloc(0);
 const LINGER_BYTES_MAX = 1024 * 1024;
-/** Characters that may wait for the end of a turn. */
-const UNSENT_CHARS_MAX = 16 * 1024;
 /** Beginnings of heads up to this size are judged at every read, longer ones at line ends. */
 const JUDGED_BYTES = 1024;
 
-export class Connection implements Timed, BodySink, Sender {
+export class Connection implements Timed, BodySink {
   deadlineMs = Infinity;
   wheelTick = -1;
   wheelNext: Timed | null = null;
@@ -54,9 +54,10 @@ export class Connection implements Timed, BodySink, Sender {
   /** What a line of the access log says of the client, between request id and method. */
   readonly loggedClient: string;
   readonly #socket: Socket;
-  readonly #writer: TextWriter;
+  readonly #output: ClientOutput;
   readonly #served: Cell<LinkedSocket>;
   readonly #onClosed: (connection: Connection) => void;
+  readonly #heads = new HeadMemory();
   #state = READY;
   #exchange: Exchange | null = null;
   #pending: Buffer | null = null;
@@ -68,11 +69,8 @@ export class Connection implements Timed, BodySink, Sender {
   #lingered = 0;
   #handled = false;
   #consuming = false;
-  #corked = false;
   #ownAuthority = "";
   #ownLines = "";
-  /** Written and to be sent at the end of this turn of the event loop; "" while corked. */
-  #unsent = "";
 
   constructor(
     socket: Socket,
@@ -83,7 +81,7 @@ export class Connection implements Timed, BodySink, Sender {
     }: { served: Cell<LinkedSocket>; onClosed: (connection: Connection) => void },
   ) {
     this.#socket = socket;
-    this.#writer = new TextWriter(socket, true);
+    this.#output = new ClientOutput(socket, plane);
     this.plane = plane;
     this.#served = served;
     this.#onClosed = onClosed;
@@ -116,13 +114,14 @@ export class Connection implements Timed, BodySink, Sender {
   }
 
   /**
-   * Takes what one read brought: `length` bytes at the beginning of `shared`, valid during the call
+   * Takes what one read brought: `length` bytes at the beginning of `from`, valid during the call
    * alone. A bug in what one request runs through costs that request, not the worker.
    */
-  read(shared: Buffer, length: number): void {
+  read(from: ReadBuffer, length: number): void {
+    const shared = from.bytes;
     try {
       const fresh = this.#state === READY && this.#pending === null;
-      if (fresh && !this.#socket.writableNeedDrain) this.#readFresh(shared, length);
+      if (fresh && !this.#socket.writableNeedDrain) this.#readFresh(from, length);
       else this.#take(Buffer.from(shared.subarray(0, length)));
     } catch (error) {
       this.#consuming = false;
@@ -144,9 +143,10 @@ export class Connection implements Timed, BodySink, Sender {
   }
 
   /** The common case: a request begins, and nothing else waits. Its head is read where it lies. */
-  #readFresh(shared: Buffer, length: number): void {
+  #readFresh(from: ReadBuffer, length: number): void {
     this.#consuming = true;
-    const going = this.#readHead(shared, length);
+    const known = this.#heads.find(from, length, this.#served.value);
+    const going = known === null ? this.#readHead(from.bytes, length) : this.#readKnown(known);
     this.#consuming = false;
     if (going && this.#pending !== null) this.#consume();
     this.#limitPending();
@@ -235,6 +235,17 @@ export class Connection implements Timed, BodySink, Sender {
     return true;
   }
 
+  /** Begins a request whose head came before, and which has no body. */
+  #readKnown(known: KnownHead): boolean {
+    this.#headStartedMs = -1;
+    this.#emptyLine = false;
+    this.#exchange = new Exchange(this, known.head, { startedMs: performance.now(), known });
+    this.#state = BUSY;
+    this.deadlineMs = Infinity;
+    handleKnown(this.#exchange, known);
+    return true;
+  }
+
   #waitForHead(bytes: Buffer, text: string, nowMs: number): void {
     if (text.length >= REQUEST_HEAD_BYTES_MAX) {
       this.#refuse(text.includes("\r\n") ? "head_too_large" : "target_too_long", nowMs);
@@ -262,10 +273,10 @@ export class Connection implements Timed, BodySink, Sender {
   }
 
   #newExchange(head: RequestHead, startedMs: number): Exchange {
-    const x = new Exchange(this, head, startedMs);
+    const x = new Exchange(this, head, { startedMs, known: null });
     const presented = head.header("x-request-id");
     x.presentedId = presented !== undefined;
-    x.requestId = this.plane.requestIds.take(presented);
+    if (presented !== undefined && isSaneId(presented)) x.presentedAs = presented;
     this.#exchange = x;
     return x;
   }
@@ -276,7 +287,9 @@ export class Connection implements Timed, BodySink, Sender {
       this.#state = BUSY;
       this.deadlineMs = Infinity;
       this.#keep(rest);
-      handle(x, this.#served.value);
+      const served = this.#served.value;
+      handle(x, served);
+      this.#heads.note(x, served);
       return;
     }
     this.#state = BODY;
@@ -350,41 +363,25 @@ export class Connection implements Timed, BodySink, Sender {
   }
 
   write(text: string): void {
-    if (this.#state === CLOSED) return;
-    if (this.#corked) {
-      this.#socket.write(text, "latin1");
-      return;
-    }
-    if (this.#unsent === "") this.plane.outbox.add(this);
-    this.#unsent += text;
-    if (this.#unsent.length > UNSENT_CHARS_MAX) this.send();
+    if (this.#state !== CLOSED) this.#output.write(text);
   }
 
-  /** As a Sender: the turn ends. Also whenever something must come after what was written. */
-  send(): void {
-    const text = this.#unsent;
-    this.#unsent = "";
-    if (text !== "" && !this.#socket.destroyed) this.#writer.write(text);
+  writeAnswer(head: Buffer, body: Buffer, range: { start: number; end: number }): void {
+    if (this.#state !== CLOSED) this.#output.writeAnswer(head, body, range);
   }
 
   writeBytes(bytes: Buffer): void {
-    if (this.#state !== CLOSED) this.#socket.write(bytes);
+    if (this.#state !== CLOSED) this.#output.writeBytes(bytes);
   }
 
   /** Gathers what is written until `uncork`, so that it leaves in one system call. */
   cork(): void {
-    if (this.#corked) return;
-    this.send();
-    this.#corked = true;
-    this.#socket.cork();
+    this.#output.cork();
   }
 
   /** Sends what was gathered; false where the client has to be waited for. */
   uncork(): boolean {
-    if (this.#corked) {
-      this.#corked = false;
-      this.#socket.uncork();
-    }
+    this.#output.uncork();
     if (!this.#socket.writableNeedDrain) return true;
     if (this.#exchange !== null) this.#setDeadline(this.plane.timeouts.clientStallMs);
     return false;
@@ -421,10 +418,10 @@ export class Connection implements Timed, BodySink, Sender {
   #linger(): void {
     this.#state = LINGER;
     this.#pending = null;
-    this.send();
+    this.#output.send();
     this.#socket.end();
     const { lingerMs, clientStallMs } = this.plane.timeouts;
-    this.#setDeadline(this.#writer.pending ? clientStallMs : lingerMs);
+    this.#setDeadline(this.#output.pending ? clientStallMs : lingerMs);
     if (this.#socket.isPaused()) this.#socket.resume();
   }
 
@@ -449,10 +446,10 @@ export class Connection implements Timed, BodySink, Sender {
 
   /** The client has closed its side. */
   #ended(): void {
-    this.send();
+    this.#output.send();
     if (this.#exchange !== null) this.#leave("client_gone");
     // Answers that are written but not sent yet are still sent; then the socket closes by itself.
-    else if (this.#state === READY && this.#writer.pending) this.#linger();
+    else if (this.#state === READY && this.#output.pending) this.#linger();
     else if (this.#state === READY) this.abort();
   }
 
@@ -475,7 +472,7 @@ export class Connection implements Timed, BodySink, Sender {
   /** Ends the connection at once; `reset` so that its end cannot pass for the end of a body. */
   abort(reset = false): void {
     if (this.#state === CLOSED) return;
-    this.send();
+    this.#output.send();
     this.#state = CLOSED;
     this.#pending = null;
     this.plane.wheel.cancel(this);

@@ -9,6 +9,7 @@ import { jsonText } from "./access-log.ts";
 import { Choice } from "./choose.ts";
 import type { Connection } from "./connection.ts";
 import type { ErrorCode } from "./error.ts";
+import type { KnownHead } from "./known-head.ts";
 import type { Plane } from "./plane.ts";
 import type { Endpoint } from "./pool.ts";
 import type { LinkedArm, LinkedRule } from "./snapshot.ts";
@@ -21,9 +22,13 @@ export class Exchange {
   readonly plane: Plane;
   readonly head: RequestHead;
   readonly startedMs: number;
-  requestId = "";
+  /** The client's own id, or "" where one is made from `idNumber`. */
+  presentedAs = "";
+  readonly idNumber: number;
   /** The client sent a request id of its own, which is kept or replaced. */
   presentedId = false;
+  /** What is known of a head that came before, or null. */
+  readonly known: KnownHead | null;
   /** The one rule that the request keeps for its whole life. */
   rule: LinkedRule | null = null;
   readonly choice = new Choice();
@@ -78,13 +83,23 @@ export class Exchange {
   tap: ResponseTap | null = null;
   finished = false;
 
-  constructor(connection: Connection, head: RequestHead, startedMs: number) {
+  constructor(
+    connection: Connection,
+    head: RequestHead,
+    { startedMs, known }: { startedMs: number; known: KnownHead | null },
+  ) {
     this.connection = connection;
     this.plane = connection.plane;
     this.head = head;
     this.startedMs = startedMs;
+    this.known = known;
+    this.idNumber = connection.plane.requestIds.next();
     this.bodyEnded = !head.hasBody;
     this.closeAfter = !head.keepAlive;
+  }
+
+  get requestId(): string {
+    return this.presentedAs === "" ? this.plane.requestIds.text(this.idNumber) : this.presentedAs;
   }
 
   /** Whether sending the request twice does no harm, and whether it can be sent twice at all. */

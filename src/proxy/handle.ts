@@ -9,6 +9,7 @@ import { choose } from "./choose.ts";
 import type { Exchange } from "./exchange.ts";
 import { upstreamHead } from "./forward.ts";
 import { isAmbiguous, matchRule } from "./match.ts";
+import type { KnownHead } from "./known-head.ts";
 import { handleModels } from "./models.ts";
 import { redirectLocation } from "./rewrite.ts";
 import { respond, respondError, respondRedirect, respondRejection } from "./respond.ts";
@@ -26,7 +27,15 @@ export function handle(x: Exchange, socket: LinkedSocket | undefined): void {
     respondError(x, "target_invalid");
     return;
   }
-  const { rule } = matched;
+  enter(x, matched.rule);
+}
+
+/** Takes a request whose head came before: what it asks for has been judged and matched then. */
+export function handleKnown(x: Exchange, known: KnownHead): void {
+  enter(x, known.rule);
+}
+
+function enter(x: Exchange, rule: LinkedRule): void {
   x.rule = rule;
   const { admitDeps } = x.plane;
   const rejection = admit(rule, x.head, x.connection.clientAddress, admitDeps);
@@ -104,12 +113,14 @@ function forward(x: Exchange, rule: LinkedRule): void {
     respondError(x, none === "no_open_arm" ? "no_arm" : "no_backend");
     return;
   }
-  const head = upstreamHead(x, null);
-  if (head === undefined) {
-    respondError(x, "header_value_invalid");
-    return;
+  if (x.known === null) {
+    const head = upstreamHead(x, null);
+    if (head === undefined) {
+      respondError(x, "header_value_invalid");
+      return;
+    }
+    x.upstreamHead = head;
   }
-  x.upstreamHead = head;
   continueBody(x);
   startAttempt(x, choice.arm as LinkedArm);
 }

@@ -14,17 +14,18 @@ import { linkMatcher, linkPage, type Steps } from "./link-paths.ts";
 import { brokenRule, intervalEnds, linkModelRoute, linkRule, type RuleLinks } from "./link-rule.ts";
 import { referencesOf } from "./references.ts";
 import { isSafeHeader } from "./rewrite.ts";
-import type {
-  Cell,
-  LinkedArm,
-  LinkedCredential,
-  LinkedPage,
-  LinkedRule,
-  LinkedSocket,
-  LinkedSplit,
-  LinkedTable,
-  PathMatcher,
-  Snapshot,
+import {
+  cellsAssigned,
+  type Cell,
+  type LinkedArm,
+  type LinkedCredential,
+  type LinkedPage,
+  type LinkedRule,
+  type LinkedSocket,
+  type LinkedSplit,
+  type LinkedTable,
+  type PathMatcher,
+  type Snapshot,
 } from "./snapshot.ts";
 
 /** What changes from one generation to a later one; null removes. */
@@ -160,6 +161,7 @@ export class Linker {
   /** Puts a prepared batch in place. A request that runs afterwards sees all of it. */
   commit({ generation, assignments }: Prepared): Snapshot {
     for (const assign of assignments) assign();
+    cellsAssigned();
     this.#snapshot = { generation, sockets: new Map(this.#sockets) };
     return this.#snapshot;
   }

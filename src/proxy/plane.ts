@@ -9,6 +9,7 @@ import type { Limits } from "../shared/limits.ts";
 import type { MetricRecorder } from "../shared/metrics.ts";
 import type { AccessLog } from "./access-log.ts";
 import type { AdmitDeps } from "./admit.ts";
+import type { Slots } from "./client-output.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Pools } from "./pool.ts";
 import type { RequestIds } from "./request-id.ts";
@@ -27,6 +28,7 @@ export interface Plane {
   readonly wheel: TimerWheel;
   readonly pools: Pools;
   readonly outbox: Outbox;
+  readonly slots: Slots;
   readonly requestIds: RequestIds;
   readonly wallTime: WallTime;
   readonly timeouts: Timeouts;

@@ -10,6 +10,8 @@ import type { EndpointAddress, PoolPart } from "../compile/program.ts";
 import { jsonText } from "./access-log.ts";
 import type { LinkedPool } from "./snapshot.ts";
 import { KEEP_ALIVE_MS } from "./plane.ts";
+import { ReadBuffer } from "./read-buffer.ts";
+import { readDirectly } from "./socket-handle.ts";
 import { TextWriter } from "./text-writer.ts";
 import { type TimerWheel } from "./timer-wheel.ts";
 import { Upstream, type UpstreamEvents } from "./upstream.ts";
@@ -18,7 +20,7 @@ import { Upstream, type UpstreamEvents } from "./upstream.ts";
 interface Shared {
   readonly events: UpstreamEvents;
   readonly wheel: TimerWheel;
-  readonly readBuffer: Buffer;
+  readonly readBuffer: ReadBuffer;
   readonly live: Set<Endpoint>;
 }
 
@@ -68,10 +70,11 @@ export class Endpoint {
   }
 
   #plain(upstream: Upstream): Socket {
+    const { readBuffer } = this.#shared;
     const onread = {
-      buffer: this.#shared.readBuffer,
-      callback(length: number, buffer: Uint8Array): boolean {
-        upstream.read(buffer as Buffer, length);
+      buffer: readBuffer.bytes,
+      callback(length: number): boolean {
+        upstream.read(readBuffer, length);
         return !upstream.paused;
       },
     };
@@ -81,7 +84,10 @@ export class Endpoint {
         ? { path: address.unixPath, onread }
         : { host: address.host, port: address.port, noDelay: true, ...KEEP_ALIVE, onread };
     const socket = connect(options);
-    socket.on("connect", () => this.#connected(upstream));
+    socket.on("connect", () => {
+      readDirectly(socket, readBuffer, upstream);
+      this.#connected(upstream);
+    });
     return socket;
   }
 
@@ -100,7 +106,7 @@ export class Endpoint {
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEP_ALIVE_MS);
     socket.on("secureConnect", () => this.#connected(upstream));
-    socket.on("data", (bytes: Buffer) => upstream.read(bytes, bytes.length));
+    socket.on("data", (bytes: Buffer) => upstream.read(ReadBuffer.over(bytes), bytes.length));
     return socket;
   }
 
@@ -150,7 +156,7 @@ export class Pools {
   readonly #shared: Shared;
 
   constructor(events: UpstreamEvents, wheel: TimerWheel) {
-    const readBuffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES);
+    const readBuffer = ReadBuffer.ofSize(READ_BUFFER_BYTES);
     this.#shared = { events, wheel, readBuffer, live: new Set() };
   }
 

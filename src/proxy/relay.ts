@@ -6,6 +6,8 @@ import type { ResponseHead } from "../http1/response-head.ts";
 import { chunkLine, LAST_CHUNK } from "../http1/chunked.ts";
 import { connectionLine } from "./respond.ts";
 import type { Exchange } from "./exchange.ts";
+import type { KnownAnswer } from "./known-head.ts";
+import type { ReadBuffer } from "./read-buffer.ts";
 
 /** Response lines that header edits cannot touch. */
 const FRAMING: ReadonlySet<string> = new Set(["content-length", "transfer-encoding", "connection"]);
@@ -48,7 +50,18 @@ export function relayHead(x: Exchange, head: ResponseHead, whole: string | null)
     x.connection.write(
       same ? head.text.slice(0, end) : kept + added + head.text.slice(head.end, end),
     );
+    // An answer that failed may be another arm's to give, and is looked at each time.
+    if (added === "" && head.http11 && head.status < 500) x.known?.noteAnswer(head, kept, whole);
   }
+}
+
+/** Sends an answer that stands whole in `from`, and whose head came before. */
+export function relayKnown(x: Exchange, known: KnownAnswer, from: ReadBuffer): void {
+  x.status = known.status;
+  x.responseStarted = true;
+  x.bytesOut = known.contentLength;
+  const start = known.bytes.length;
+  x.connection.writeAnswer(known.goes, from.bytes, { start, end: start + known.contentLength });
 }
 
 /** What the gateway itself says in the head of a response. */

@@ -24,12 +24,15 @@ import {
 } from "../shared/metrics.ts";
 import type { AccessLog } from "./access-log.ts";
 import { ATTEMPT_EVENTS } from "./attempt.ts";
+import { Slots } from "./client-output.ts";
 import { Connection } from "./connection.ts";
 import { DEFAULT_TIMEOUTS, KEEP_ALIVE_MS, WallTime, type Plane, type Timeouts } from "./plane.ts";
 import { Outbox } from "./outbox.ts";
 import { Pools } from "./pool.ts";
+import { ReadBuffer } from "./read-buffer.ts";
 import { RequestIds } from "./request-id.ts";
 import type { Cell, LinkedSocket, Snapshot } from "./snapshot.ts";
+import { readDirectly } from "./socket-handle.ts";
 import { TimerWheel } from "./timer-wheel.ts";
 
 export interface DataPlaneOptions {
@@ -61,7 +64,7 @@ export class DataPlane {
   readonly #reusePort: boolean;
   readonly #admitted: { onEmpty: (() => void) | undefined } = { onEmpty: undefined };
   readonly #workerRow: number;
-  readonly #readBuffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES);
+  readonly #readBuffer = ReadBuffer.ofSize(READ_BUFFER_BYTES);
   #sweepAtMs = 0;
   #droppedSeen = 0;
   #drained: Promise<void> | undefined;
@@ -84,6 +87,7 @@ export class DataPlane {
       wheel,
       pools: new Pools(ATTEMPT_EVENTS, wheel),
       outbox: new Outbox(onBug),
+      slots: new Slots(),
       // Ids need to differ between workers even where the splits are drawn from a seed.
       requestIds: new RequestIds(systemRandom),
       wallTime: new WallTime(clock),
@@ -215,28 +219,34 @@ interface Wrapped {
  * node:net offers that to outgoing sockets only, so the accepted one's handle is put into a socket of
  * our own; where there is no such handle the socket is used as it is.
  */
-function withSharedBuffer(accepted: Socket, shared: Buffer): Wrapped {
+function withSharedBuffer(accepted: Socket, shared: ReadBuffer): Wrapped {
   const handle = Reflect.get(accepted, "_handle") as SocketConstructorOpts["handle"] | null;
   let target: Connection | undefined;
   const connect = (connection: Connection): void => {
     target = connection;
   };
   if (handle === undefined || handle === null || !("useUserBuffer" in handle)) {
-    accepted.on("data", (bytes: Buffer) => target?.read(bytes, bytes.length));
+    accepted.on("data", (bytes: Buffer) => target?.read(ReadBuffer.over(bytes), bytes.length));
     accepted.resume();
     return { socket: accepted, connect };
   }
   Reflect.set(accepted, "_handle", null);
   accepted.destroy();
   const onread = {
-    buffer: shared,
-    callback(length: number, buffer: Uint8Array): boolean {
-      target?.read(buffer as Buffer, length);
+    buffer: shared.bytes,
+    callback(length: number): boolean {
+      target?.read(shared, length);
       return true;
     },
   };
-  const options = { handle, allowHalfOpen: true, onread };
-  return { socket: new Socket(options), connect };
+  const socket = new Socket({ handle, allowHalfOpen: true, onread });
+  return {
+    socket,
+    connect(connection) {
+      connect(connection);
+      readDirectly(socket, shared, connection);
+    },
+  };
 }
 
 /** One listening socket. */

@@ -27,6 +27,17 @@ export interface Cell<T> {
   value: T | undefined;
 }
 
+/** Rises whenever cells of this thread are assigned: what was found through them may be stale. */
+let generation = 0;
+
+export function generationOfCells(): number {
+  return generation;
+}
+
+export function cellsAssigned(): void {
+  generation++;
+}
+
 /** The root: sockets to listen on. Replaced as a whole when the set of sockets changes. */
 export interface Snapshot {
   readonly generation: number;
@@ -119,7 +130,10 @@ export interface LinkedModelRule extends WeightedSet {
   readonly backendRequestTimeoutMs: number;
 }
 
-/** One backendRef with the filters of its rule and then its own, already merged. */
+/**
+ * One backendRef with the filters of its rule and then its own, already merged. Whatever changes a head
+ * or answers in a backend's place, here or in a rule, has to be named in `changesNothing` (known-head.ts).
+ */
 export interface LinkedBackend {
   readonly weight: number;
   /** Null where the reference is invalid: its share is answered with 500. */

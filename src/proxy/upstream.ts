@@ -10,8 +10,10 @@ import { RESPONSE_HEAD_BYTES_MAX } from "../http1/fault.ts";
 import { parseResponseHead, type ResponseHead } from "../http1/response-head.ts";
 import type { ErrorCode } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
+import type { KnownAnswer } from "./known-head.ts";
 import type { Endpoint } from "./pool.ts";
 import type { Sender } from "./outbox.ts";
+import type { ReadBuffer } from "./read-buffer.ts";
 import type { TextWriter } from "./text-writer.ts";
 import type { Timed, TimerWheel } from "./timer-wheel.ts";
 
@@ -21,6 +23,12 @@ export interface UpstreamEvents {
   ready(upstream: Upstream, exchange: Exchange): void;
   /** `whole` is the entire body where it came with the head; no `body` follows then. */
   head(upstream: Upstream, head: ResponseHead, whole: string | null): void;
+  /** In place of `head`: a whole answer stands in `from`, and its head is `known`. */
+  known(
+    upstream: Upstream,
+    exchange: Exchange,
+    answer: { known: KnownAnswer; from: ReadBuffer },
+  ): void;
   body(exchange: Exchange, buffer: Buffer, range: { start: number; end: number }): void;
   /** What one read brought has been handed over. */
   readDone(upstream: Upstream, exchange: Exchange): void;
@@ -120,11 +128,16 @@ export class Upstream implements Timed, BodySink, Sender {
     this.#keepAlive = true;
   }
 
-  /** Takes what one read brought: `length` bytes at the beginning of `shared`. */
-  read(shared: Buffer, length: number): void {
+  /** Takes what one read brought: `length` bytes at the beginning of `from`. */
+  read(from: ReadBuffer, length: number): void {
     const { exchange } = this;
     try {
-      this.#take(shared, length);
+      const known = exchange?.known?.answer ?? null;
+      if (known !== null && exchange !== null && this.#isWhole(known, from, length)) {
+        this.#takeKnown(exchange, known, from);
+      } else {
+        this.#take(from.bytes, length);
+      }
     } catch (error) {
       if (exchange === null) throw error;
       this.#bug(exchange, error);
@@ -160,6 +173,29 @@ export class Upstream implements Timed, BodySink, Sender {
     if (at < end) this.#excess();
     const { exchange } = this;
     if (exchange !== null) this.events.readDone(this, exchange);
+  }
+
+  /** Whether one read brought exactly an answer whose head is `known`, and nothing came before. */
+  #isWhole(known: KnownAnswer, from: ReadBuffer, length: number): boolean {
+    return (
+      this.state === HEAD &&
+      this.#partial === null &&
+      this.#interim === 0 &&
+      this.requestSent &&
+      length === known.bytes.length + known.contentLength &&
+      from.beginsWith(known.bytes) &&
+      this.exchange?.closeAfter === false &&
+      !this.exchange.plane.draining
+    );
+  }
+
+  #takeKnown(exchange: Exchange, known: KnownAnswer, from: ReadBuffer): void {
+    this.answered = true;
+    this.headMs = performance.now();
+    this.state = LENGTH;
+    this.#left = 0;
+    this.events.known(this, exchange, { known, from });
+    if (this.#reading()) this.#complete(false, this.headMs);
   }
 
   #reading(): boolean {

@@ -6,6 +6,7 @@ import { describe, test } from "node:test";
 import type { Exchange } from "../../src/proxy/exchange.ts";
 import { Outbox } from "../../src/proxy/outbox.ts";
 import type { Endpoint } from "../../src/proxy/pool.ts";
+import { ReadBuffer } from "../../src/proxy/read-buffer.ts";
 import { TextWriter } from "../../src/proxy/text-writer.ts";
 import { TimerWheel } from "../../src/proxy/timer-wheel.ts";
 import { Upstream, type UpstreamEvents } from "../../src/proxy/upstream.ts";
@@ -86,7 +87,7 @@ function claimed(): { upstream: Upstream; failures: string[]; ready: () => numbe
   upstream.exchange = exchange;
   upstream.expect("GET", false);
   upstream.requestSent = true;
-  upstream.read(Buffer.from(ANSWER), ANSWER.length);
+  upstream.read(ReadBuffer.over(Buffer.from(ANSWER)), ANSWER.length);
   upstream.exchange = exchange;
   upstream.claim();
   return { upstream, failures, ready: () => ready };
@@ -101,7 +102,10 @@ describe("a claimed connection", () => {
   });
 
   const cases: [name: string, happens: (upstream: Upstream) => void][] = [
-    ["speaks unasked", (upstream) => upstream.read(Buffer.from(ANSWER), ANSWER.length)],
+    [
+      "speaks unasked",
+      (upstream) => upstream.read(ReadBuffer.over(Buffer.from(ANSWER)), ANSWER.length),
+    ],
     ["is closed", (upstream) => upstream.closed(true)],
     ["breaks", (upstream) => upstream.closed(false)],
   ];

@@ -1,0 +1,153 @@
+/**
+ * Heads that repeat. Clients on kept connections mostly send the same head again, byte for byte, and
+ * backends answer it with the same head until its date changes. The second time a head comes on a
+ * connection, what was made of it is kept; from the third on it is recognised by its bytes alone.
+ *
+ * Kept is only what follows from the bytes and the Program, and only until the next generation: the
+ * parsed head, its rule, and the head that goes upstream. Keys, limits, the choice of backend and arm,
+ * gates, ids and times are each request's own. A connection keeps one head and one answer at most.
+ */
+import type { RequestHead } from "../http1/request-head.ts";
+import type { ResponseHead } from "../http1/response-head.ts";
+import type { Exchange } from "./exchange.ts";
+import { copyOf } from "./peer.ts";
+import { KnownBytes, type ReadBuffer } from "./read-buffer.ts";
+import { REQUEST_ID_CHARS, type RequestIds } from "./request-id.ts";
+import { generationOfCells, type LinkedRule, type LinkedSocket } from "./snapshot.ts";
+import type { TextWriter } from "./text-writer.ts";
+
+/** Longer heads are read anew each time. */
+const KNOWN_CHARS_MAX = 2048;
+/** The head of a response goes to the client beside its body, in a buffer of limited size. */
+const ANSWER_HEAD_CHARS_MAX = 1024;
+const BLANK_LINE = "\r\n\r\n";
+
+export class KnownHead {
+  readonly bytes: KnownBytes;
+  /** Nobody changes it: no rule that edits heads has a known head. */
+  readonly head: RequestHead;
+  readonly rule: LinkedRule;
+  /** The answer that it had last, where that came twice. */
+  answer: KnownAnswer | null = null;
+  /** The head of the answer before, as text. */
+  #answerText = "";
+  readonly #served: LinkedSocket;
+  readonly #generation = generationOfCells();
+  /** What goes upstream, with room for the request id. */
+  #upstream: Buffer;
+  readonly #idAt: number;
+
+  constructor({ head, connection }: Exchange, rule: LinkedRule, served: LinkedSocket) {
+    const before = head.keptFromStart() + connection.ownLines(head.authority);
+    this.bytes = new KnownBytes(head.text.slice(0, head.end + 2));
+    this.head = head;
+    this.rule = rule;
+    this.#served = served;
+    this.#idAt = before.length;
+    this.#upstream = Buffer.allocUnsafeSlow(before.length + REQUEST_ID_CHARS + BLANK_LINE.length);
+    this.#upstream.write(before, "latin1");
+    this.#upstream.write(BLANK_LINE, before.length + REQUEST_ID_CHARS, "latin1");
+  }
+
+  /** Whether a request that begins now would still be read and matched the same way. */
+  isCurrent(served: LinkedSocket | undefined): boolean {
+    return served === this.#served && this.#generation === generationOfCells();
+  }
+
+  /** Sends the head upstream, with the id of this request. */
+  send(writer: TextWriter, ids: RequestIds, id: number): void {
+    ids.put(id, this.#upstream, this.#idAt);
+    // What the kernel has not taken yet must not be changed by the next request.
+    if (!writer.writeBytes(this.#upstream)) this.#upstream = Buffer.from(this.#upstream);
+  }
+
+  /** Notes the head of an answer that was read the long way; the second time it is kept. */
+  noteAnswer(head: ResponseHead, kept: string, whole: string): void {
+    const { text, end } = head;
+    if (end > ANSWER_HEAD_CHARS_MAX || head.contentLength !== whole.length) return;
+    // The connection of one that closes must not be kept.
+    if (!head.keepAlive) return;
+    const length = end + 2;
+    if (this.#answerText.length === length && text.startsWith(this.#answerText)) {
+      this.answer = new KnownAnswer(head.status, whole.length, {
+        came: this.#answerText,
+        goes: `${kept}\r\n`,
+      });
+      return;
+    }
+    this.#answerText = copyOf(text.slice(0, length));
+  }
+}
+
+/** The head of a response that came before. */
+export class KnownAnswer {
+  readonly status: number;
+  readonly contentLength: number;
+  /** As the backend sends it. */
+  readonly bytes: KnownBytes;
+  /** As the client gets it, with its blank line. */
+  readonly goes: Buffer;
+
+  constructor(
+    status: number,
+    contentLength: number,
+    { came, goes }: { came: string; goes: string },
+  ) {
+    this.status = status;
+    this.contentLength = contentLength;
+    this.bytes = new KnownBytes(came);
+    this.goes = Buffer.from(goes, "latin1");
+  }
+}
+
+/** What one connection remembers of the heads of its requests. */
+export class HeadMemory {
+  /** The head before, if it was a short one. */
+  #last = "";
+  #known: KnownHead | null = null;
+
+  /** What is known of a request whose head is all that a read brought, or null. */
+  find(from: ReadBuffer, length: number, served: LinkedSocket | undefined): KnownHead | null {
+    const known = this.#known;
+    if (known === null || known.bytes.length !== length) return null;
+    return from.beginsWith(known.bytes) && known.isCurrent(served) ? known : null;
+  }
+
+  /** Notes a request that was read the long way, and handled; the second one alike is kept. */
+  note(x: Exchange, served: LinkedSocket | undefined): void {
+    const { text, end } = x.head;
+    this.#known = null;
+    // A text that goes on behind the head is a pipeline's, and would keep all of it alive.
+    if (end > KNOWN_CHARS_MAX || text.length !== end + 2) this.#last = "";
+    else if (text !== this.#last) this.#last = text;
+    else if (served !== undefined && x.rule !== null && saysAll(x) && changesNothing(x.rule)) {
+      this.#known = new KnownHead(x, x.rule, served);
+    }
+  }
+}
+
+/** Whether the head says everything about the request, and goes on as it came. */
+function saysAll({ head, presentedId }: Exchange): boolean {
+  return (
+    head.http11 &&
+    head.keepAlive &&
+    !head.hasBody &&
+    !head.absolute &&
+    !head.respelled &&
+    !head.expectsContinue &&
+    head.upgrade === "" &&
+    head.authority !== "" &&
+    !presentedId
+  );
+}
+
+/** Whether the rule changes nothing of a head on its way, whichever of its backends is chosen. */
+function changesNothing(rule: LinkedRule): boolean {
+  if (rule.auth !== null || rule.redirect !== null || rule.models !== null) return false;
+  for (const backend of rule.backends) {
+    if (backend.requestEdits !== null || backend.responseEdits !== null) return false;
+    if (backend.rewriteHost !== null || backend.pathEdits.length > 0) return false;
+    if (backend.redirect !== null) return false;
+  }
+  return true;
+}
