@@ -3,10 +3,9 @@
  * limits, retries, time limits, compression — in Envoy Gateway's words. Its other fields are refused
  * by name until they are built.
  */
-import { isIP } from "node:net";
 import { z } from "zod";
 import { policyStatus } from "./condition.ts";
-import { headerName } from "./format.ts";
+import { headerName, isCidr } from "./format.ts";
 import { defineKind, type Typed } from "./kind.ts";
 import { byteQuantity, compressors } from "./compression.ts";
 import { circuitBreaker, policyRetry, policyTimeout } from "./backend-retry.ts";
@@ -230,14 +229,6 @@ function checkSpec(spec: BackendTrafficPolicySpec, refuse: Refuse): void {
       refuse([field], `does not apply to the AIGatewayRoute that targetRefs[${index}] names`);
     }
   }
-}
-
-/** Whether `text` is an address range such as "10.0.0.0/8" or "2001:db8::/32". */
-function isCidr(text: string): boolean {
-  const slash = text.indexOf("/");
-  const family = isIP(slash === -1 ? "" : text.slice(0, slash));
-  const bits = text.slice(slash + 1);
-  return family !== 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128);
 }
 
 export const BACKEND_TRAFFIC_POLICY = defineKind({

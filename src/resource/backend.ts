@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { conditionStatus } from "./condition.ts";
-import { apiGroup, ipAddress, preciseHostname, resourceName } from "./format.ts";
+import { ipAddress, preciseHostname } from "./format.ts";
 import { column, conditionColumn, defineKind, type Typed } from "./kind.ts";
 import { SLUICE_GROUP } from "./reference.ts";
 import {
@@ -18,6 +18,7 @@ import {
   throughout,
   words,
 } from "./schema.ts";
+import { localAuthorityReference } from "./tls.ts";
 
 /** sun_path holds 108 bytes on Linux, the last of them NUL (unix(7)). */
 const UNIX_PATH_LENGTH_MAX = 107;
@@ -67,13 +68,7 @@ const tlsFields = object(
       .exactOptional()
       .describe("System: trust the certificate authorities of the host; so by default."),
     caCertificateRefs: z
-      .array(
-        object({
-          group: apiGroup().default("").describe('API group: "".'),
-          kind: choice(["ConfigMap", "Secret"]).describe("Kind that holds the certificates."),
-          name: resourceName().describe("Name; its key ca.crt holds certificates in PEM."),
-        }),
-      )
+      .array(localAuthorityReference)
       .min(1)
       .max(8)
       .exactOptional()

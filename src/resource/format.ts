@@ -117,3 +117,11 @@ export function timestamp(): z.ZodString {
     40,
   );
 }
+
+/** Whether `range` is one of addresses such as "10.0.0.0/8" or "2001:db8::/32". */
+export function isCidr(range: string): boolean {
+  const slash = range.indexOf("/");
+  const family = isIP(slash === -1 ? "" : range.slice(0, slash));
+  const bits = range.slice(slash + 1);
+  return family !== 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128);
+}

@@ -5,14 +5,7 @@
 import { isIP } from "node:net";
 import { z } from "zod";
 import { conditions } from "./condition.ts";
-import {
-  apiGroup,
-  hostname,
-  kindName,
-  namespaceName,
-  resourceName,
-  sectionName,
-} from "./format.ts";
+import { apiGroup, hostname, kindName, sectionName } from "./format.ts";
 import { column, conditionColumn, defineKind, type Typed } from "./kind.ts";
 import { GATEWAY_GROUP } from "./reference.ts";
 import {
@@ -28,6 +21,7 @@ import {
   throughout,
   words,
 } from "./schema.ts";
+import { authorityReference, certificateReference } from "./tls.ts";
 
 const PROTOCOL =
   /^(?:[a-zA-Z0-9](?:[-a-zA-Z0-9]*[a-zA-Z0-9])?|[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?\/[A-Za-z0-9]+)$/;
@@ -89,24 +83,39 @@ const allowedRoutes = object({
   }),
 );
 
+/** Files with a certificate chain and its private key, in PEM: for those who have no Secrets. */
+export const CERTIFICATE_FILE_OPTION = "sluice.dev/certificate-file";
+export const KEY_FILE_OPTION = "sluice.dev/key-file";
+
+const filePath = (what: string) => words(4096).exactOptional().describe(what);
+
+const tlsOptions = object({
+  [CERTIFICATE_FILE_OPTION]: filePath("File with the certificate and those that vouch for it."),
+  [KEY_FILE_OPTION]: filePath("File with the certificate's private key."),
+}).superRefine(
+  across((options: Readonly<Record<string, string | undefined>>, refuse) => {
+    const pair = [CERTIFICATE_FILE_OPTION, KEY_FILE_OPTION];
+    const missing = pair.filter((name) => options[name] === undefined);
+    if (missing.length === 1) refuse([missing[0] as string], "is required beside the other file");
+  }),
+);
+
 const tls = object(
   {
     mode: choice(["Terminate", "Passthrough"])
       .default("Terminate")
       .describe("Whether TLS ends here or at the backend."),
     certificateRefs: z
-      .array(
-        object({
-          group: apiGroup().default("").describe("API group of the certificate's resource."),
-          kind: kindName().default("Secret").describe("Kind of the certificate's resource."),
-          name: resourceName().describe("Name of the Secret."),
-          namespace: namespaceName().exactOptional().describe("Namespace of the Secret."),
-        }),
-      )
+      .array(certificateReference)
       .max(64)
       .exactOptional()
-      .describe("Certificates to present."),
-    options: stringMap(16).exactOptional().describe("Settings of the implementation."),
+      .describe("Certificates to present; a client gets the first whose kind of key it can take."),
+    options: tlsOptions
+      .exactOptional()
+      .describe(
+        `Settings of the implementation: ${CERTIFICATE_FILE_OPTION} and ${KEY_FILE_OPTION}, a ` +
+          "certificate in files that are watched, in place of certificateRefs.",
+      ),
   },
   { unsupported: ["frontendValidation"] },
 );
@@ -118,7 +127,7 @@ const listener = object({
     .describe("Host that requests must ask for; any where absent. *.example.com takes all below."),
   port: port().describe("Port to listen on, 1 to 65535."),
   protocol: text(PROTOCOL, "a protocol such as HTTP, HTTPS, TLS, TCP or UDP", 255).describe(
-    "Protocol to expect; HTTP is served by this version.",
+    "Protocol to expect; HTTP and HTTPS are served by this version.",
   ),
   tls: tls.exactOptional().describe("TLS of an HTTPS or TLS listener."),
   allowedRoutes: allowedRoutes
@@ -168,6 +177,46 @@ const address = object({
     .describe("The IP address to bind."),
 });
 
+const frontendTls = object({
+  validation: object({
+    caCertificateRefs: z
+      .array(authorityReference)
+      .min(1)
+      .max(8)
+      .describe("Certificate authorities of clients: ConfigMaps or Secrets with a key ca.crt."),
+    mode: choice(["AllowValidOnly", "AllowInsecureFallback"])
+      .default("AllowValidOnly")
+      .describe("AllowInsecureFallback: clients without a valid certificate are served too."),
+  })
+    .exactOptional()
+    .describe("Mutual TLS: whose certificates clients must present."),
+});
+
+const gatewayTls = object({
+  backend: object({
+    clientCertificateRef: certificateReference
+      .exactOptional()
+      .describe("Certificate that the gateway presents to backends with TLS."),
+  })
+    .exactOptional()
+    .describe("TLS towards backends; whether there is any, BackendTLSPolicy says."),
+  frontend: object({
+    default: frontendTls.describe("For all HTTPS listeners whose port is not in perPort."),
+    perPort: z
+      .array(
+        object({
+          port: port().describe("Port of HTTPS listeners."),
+          tls: frontendTls.describe("In place of the default on that port."),
+        }),
+      )
+      .max(64)
+      .exactOptional()
+      .describe("For the HTTPS listeners of single ports."),
+  })
+    .exactOptional()
+    .describe("TLS towards clients."),
+});
+
 const specFields = object(
   {
     gatewayClassName: words(253).describe("sluice; Gateways of other classes are left alone."),
@@ -177,8 +226,9 @@ const specFields = object(
       .max(16)
       .exactOptional()
       .describe("Addresses to bind; every address of the host where absent."),
+    tls: gatewayTls.exactOptional().describe("TLS of all listeners, and towards backends."),
   },
-  { unsupported: ["infrastructure", "backendTLS", "tls", "allowedListeners", "defaultScope"] },
+  { unsupported: ["infrastructure", "backendTLS", "allowedListeners", "defaultScope"] },
 );
 
 export type GatewaySpec = z.infer<typeof specFields>;
@@ -203,6 +253,16 @@ function checkSpec(spec: GatewaySpec, refuse: Refuse): void {
   refuseDuplicates(
     spec.addresses,
     { path: ["addresses"], field: "value", keyOfItem: (item) => item.value, what: "the address" },
+    refuse,
+  );
+  refuseDuplicates(
+    spec.tls?.frontend?.perPort,
+    {
+      path: ["tls", "frontend", "perPort"],
+      field: "port",
+      keyOfItem: (item) => String(item.port),
+      what: "the port",
+    },
     refuse,
   );
 }

@@ -2,7 +2,9 @@
 import { ANALYSIS_RUN, ANALYSIS_TEMPLATE, CLUSTER_ANALYSIS_TEMPLATE } from "./analysis.ts";
 import { AI_GATEWAY_ROUTE, AI_SERVICE_BACKEND, BACKEND_SECURITY_POLICY } from "./ai.ts";
 import { BACKEND } from "./backend.ts";
+import { BACKEND_TLS_POLICY } from "./backend-tls-policy.ts";
 import { BACKEND_TRAFFIC_POLICY } from "./backend-traffic-policy.ts";
+import { CLIENT_TRAFFIC_POLICY } from "./client-traffic-policy.ts";
 import { CONSUMER } from "./consumer.ts";
 import { CONTROLLER_REVISION } from "./controller-revision.ts";
 import { CONFIG_MAP, NAMESPACE, SECRET } from "./core.ts";
@@ -28,8 +30,10 @@ export const KINDS: readonly KindDefinition[] = [
   SERVICE,
   ENDPOINT_SLICE,
   BACKEND,
+  BACKEND_TLS_POLICY,
   HTTP_ROUTE_FILTER,
   BACKEND_TRAFFIC_POLICY,
+  CLIENT_TRAFFIC_POLICY,
   SECURITY_POLICY,
   CONSUMER,
   NAMESPACE,
@@ -52,9 +56,7 @@ export const KINDS_TO_COME: readonly string[] = [
   "TLSRoute",
   "TCPRoute",
   "UDPRoute",
-  "BackendTLSPolicy",
   "ListenerSet",
-  "ClientTrafficPolicy",
   "QuotaPolicy",
   "MCPRoute",
   "Prompt",

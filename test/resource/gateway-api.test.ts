@@ -303,7 +303,9 @@ const ACCEPTED: readonly [name: string, text: string][] = [
   ["HTTPS without tls", gateway("{name: a, protocol: HTTPS, port: 1}")],
   [
     "TLS with options alone",
-    gateway("{name: a, protocol: TLS, port: 1, tls: {mode: Terminate, options: {a.b/c: d}}}"),
+    gateway(
+      "{name: a, protocol: TLS, port: 1, tls: {mode: Terminate, options: {sluice.dev/certificate-file: a, sluice.dev/key-file: b}}}",
+    ),
   ],
   ["TLS passed through", gateway("{name: a, protocol: TLS, port: 1, tls: {mode: Passthrough}}")],
   ["a protocol of one's own", gateway("{name: a, protocol: example.com/own, port: 1}")],
