@@ -5,6 +5,8 @@ import { AdmissionError, createWriter } from "../admission/writer.ts";
 import { systemClock } from "../base/clock.ts";
 import { compile } from "../compile/compile.ts";
 import { formatProblem, problemsOf } from "../compile/problems.ts";
+import { isOfKind } from "../compile/stored.ts";
+import { readCertificateFiles } from "../process/certificate-files.ts";
 import { formatIssue } from "../resource/issue.ts";
 import type { ResourceDraft } from "../resource/resource.ts";
 import { missingTemplates } from "../rollout/templates.ts";
@@ -43,6 +45,9 @@ async function problemsBetween(drafts: readonly ResourceDraft[]): Promise<string
       get,
       list: (kind, namespace) => store.list(kind, namespace),
       unavailableSockets: new Map(),
+      certificateFiles: readCertificateFiles(
+        store.list("Gateway").filter((one) => isOfKind(one, "Gateway")),
+      ),
     });
     const templates = store
       .list("Rollout")

@@ -3,9 +3,13 @@
  * resources are, what can be served is in the Program and what cannot is said in a status.
  */
 import { jsonEqual } from "../base/json.ts";
+import type { Gateway } from "../resource/gateway.ts";
 import { keyText } from "../resource/resource.ts";
+import { fullName } from "./age.ts";
 import { backendStatus } from "./backend-status.ts";
-import type { CompileInput, Compiled, StatusDraft } from "./compiled.ts";
+import { backendTlsStatuses } from "./backend-tls.ts";
+import type { AncestorsOf } from "./backend-tls.ts";
+import type { CompileInput, Compiled, ParentReference, StatusDraft } from "./compiled.ts";
 import type { CompileContext } from "./context.ts";
 import { readFrame } from "./frame.ts";
 import type { Frame } from "./frame.ts";
@@ -45,7 +49,7 @@ interface AssembleOptions {
 
 function assemble(input: CompileInput, options: AssembleOptions): Compiled {
   const { frame, previous } = options;
-  const credentials = new Map<string, string>();
+  const credentials = new Map(frame.privateKeys);
   const context = createContext(input, credentials, options);
   compileRuleRoutes(context);
   compileModelRoutes(context);
@@ -55,6 +59,9 @@ function assemble(input: CompileInput, options: AssembleOptions): Compiled {
   for (const backend of input.list("Backend")) {
     context.statuses.push(backendStatus(backend, context.splits.traces));
   }
+  context.statuses.push(
+    ...backendTlsStatuses(frame.backendTls.policies, gatewaysLeadingTo(context)),
+  );
   const { routes, pages } = context;
   return {
     parts: context.parts.parts,
@@ -80,6 +87,7 @@ function createContext(
     parts,
     mayRefer: frame.mayRefer,
     credentialOf: frame.credentialOf,
+    backendTlsOf: frame.backendTls.backendTlsOf,
     useCredential: (ref: string, value: string) => credentials.set(ref, value),
   };
   const keeps = previous !== undefined && dirty !== undefined;
@@ -96,6 +104,26 @@ function createContext(
     pages: new Map(),
     before: previous?.memo,
   };
+}
+
+/** The Gateways whose routes refer to a backend, by name. */
+function gatewaysLeadingTo({ routes }: CompileContext): AncestorsOf {
+  return ({ kind, namespace, name }) => {
+    const found = new Map<string, ParentReference>();
+    for (const { references, matches } of routes.values()) {
+      const leads = references.some(
+        ({ target }) =>
+          target.kind === kind && target.namespace === namespace && target.name === name,
+      );
+      if (!leads) continue;
+      for (const { gateway } of matches.keys()) found.set(fullName(gateway), ancestorOf(gateway));
+    }
+    return [...found.entries()].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, one]) => one);
+  };
+}
+
+function ancestorOf({ metadata: { namespace, name } }: Gateway): ParentReference {
+  return { group: "gateway.networking.k8s.io", kind: "Gateway", namespace, name };
 }
 
 /**

@@ -3,6 +3,7 @@
  * depends on the time of day, and nothing that is secret stands anywhere but in `credentials`.
  */
 import type { ConditionDraft, Resource, ResourceKey } from "../resource/resource.ts";
+import type { KeyPairText } from "./certificates.ts";
 import type { CompileMemo } from "./memo.ts";
 import type { PartKey, Program } from "./program.ts";
 
@@ -12,6 +13,8 @@ export interface CompileInput {
   list(kind: string, namespace?: string): readonly Resource[];
   /** Sockets that could not be opened, by part key, and why. */
   readonly unavailableSockets: ReadonlyMap<PartKey, string>;
+  /** Certificates in files that Gateways name, by `filePairKey`, as they were when last read. */
+  readonly certificateFiles: ReadonlyMap<string, KeyPairText>;
 }
 
 export interface Compiled {

@@ -8,10 +8,11 @@ import type { EndpointSlice } from "../resource/endpoint-slice.ts";
 import type { Service } from "../resource/service.ts";
 import { appProtocolOf, poolProtocol } from "./app-protocol.ts";
 import type { AppProtocol } from "./app-protocol.ts";
+import type { BackendTlsOf } from "./backend-tls.ts";
+import { authoritiesIn } from "./certificates.ts";
 import type { BackendProblem, BackendTarget } from "./compiled.ts";
 import type { EndpointAddress, PoolPart } from "./program.ts";
 import type { TracingReader } from "./reader.ts";
-import { decodeSecretValue } from "./secret.ts";
 import { isOfKind } from "./stored.ts";
 
 export interface Connection extends Pick<PoolPart, "endpoints" | "tls" | "protocol"> {
@@ -20,23 +21,33 @@ export interface Connection extends Pick<PoolPart, "endpoints" | "tls" | "protoc
 }
 export type ConnectionResult = Connection | { readonly problem: BackendProblem };
 
-/** The endpoints of a Backend's spec; `namespace` is where its certificate authorities are. */
+export interface ConnectDeps {
+  readonly reader: TracingReader;
+  readonly backendTlsOf: BackendTlsOf;
+}
+
+/** The endpoints of a Backend's spec. A BackendTLSPolicy holds in place of its own `tls`. */
 export function connectBackend(
-  reader: TracingReader,
+  { reader, backendTlsOf }: ConnectDeps,
   spec: BackendSpec,
-  namespace: string,
+  { namespace, name }: { readonly namespace: string; readonly name: string },
 ): ConnectionResult {
   const endpoints = (spec.endpoints ?? []).flatMap((one): EndpointAddress[] => {
     if (one.ip !== undefined) return [{ host: one.ip.address, port: one.ip.port }];
     if (one.fqdn !== undefined) return [{ host: one.fqdn.hostname, port: one.fqdn.port }];
     return one.unix === undefined ? [] : [{ unixPath: one.unix.path }];
   });
-  const spoken = backendProtocol(spec);
+  const policy = backendTlsOf({ kind: "Backend", namespace, name });
+  if (policy !== undefined && "problem" in policy) return policy;
+  const spoken = backendProtocol(spec, spec.tls !== undefined || policy !== undefined);
   if ("problem" in spoken) return spoken;
+  if (policy !== undefined) {
+    return { endpoints, tls: policy.tls, ...spokenOver(spoken, policy.tls) };
+  }
   if (spec.tls === undefined) return { endpoints, ...spokenOver(spoken, undefined) };
   const names = (spec.endpoints ?? []).map((one) => one.fqdn?.hostname);
   const serverName = spec.tls.sni ?? names[0];
-  const differ = spec.tls.sni === undefined && names.some((name) => name !== names[0]);
+  const differ = spec.tls.sni === undefined && names.some((one) => one !== names[0]);
   if (serverName === undefined || differ) {
     return unsupported("tls needs sni where the endpoints are not of one hostname");
   }
@@ -48,15 +59,18 @@ export function connectBackend(
 }
 
 /** What several `appProtocols` come to together. */
-function backendProtocol(spec: BackendSpec): AppProtocol | { readonly problem: BackendProblem } {
+function backendProtocol(
+  spec: BackendSpec,
+  secure: boolean,
+): AppProtocol | { readonly problem: BackendProblem } {
   const all: AppProtocol = {};
   for (const name of spec.appProtocols ?? []) {
     const one = appProtocolOf(name);
     if (one === undefined) return unsupported(`appProtocols: ${name} is not known`);
     Object.assign(all, one);
   }
-  if (all.tls === true && spec.tls === undefined) {
-    return unsupported("appProtocols asks for TLS, so tls must be there");
+  if (all.tls === true && !secure) {
+    return unsupported("appProtocols asks for TLS, so tls or a BackendTLSPolicy must be there");
   }
   return all;
 }
@@ -82,22 +96,20 @@ function readAuthorities(
   const texts: string[] = [];
   for (const { kind, name } of refs) {
     const holder = reader.get(kind, namespace, name);
-    const data = holder?.["data"] as Readonly<Record<string, string>> | undefined;
-    const stored = data?.["ca.crt"];
-    const pem = stored !== undefined && kind === "Secret" ? decodeSecretValue(stored) : stored;
-    if (pem === undefined || !pem.includes("-----BEGIN CERTIFICATE-----")) {
-      const what = holder === undefined ? "does not exist" : "has no certificate under ca.crt";
+    const read = authoritiesIn(holder);
+    if ("problem" in read) {
+      const what = read.problem;
       const message = `${kind} ${namespace}/${name}, named by tls.caCertificateRefs, ${what}`;
       return { problem: { reason: "InvalidCACertificateRef", message } };
     }
-    texts.push(pem.trim());
+    texts.push(read.pem);
   }
   return { pem: texts.join("\n") };
 }
 
 /** The endpoints of one port of a Service, out of its EndpointSlices. */
 export function connectService(
-  reader: TracingReader,
+  { reader, backendTlsOf }: ConnectDeps,
   service: Service,
   target: BackendTarget,
 ): ConnectionResult {
@@ -110,7 +122,11 @@ export function connectService(
     return { problem: { reason: "BackendNotFound", message } };
   }
   const spoken = appProtocolOf(port.appProtocol);
-  if (spoken === undefined || spoken.tls === true) {
+  const { namespace } = target;
+  const portName = port.name === undefined ? {} : { portName: port.name };
+  const policy = backendTlsOf({ kind: "Service", namespace, name: target.name, ...portName });
+  if (policy !== undefined && "problem" in policy) return policy;
+  if (spoken === undefined || (spoken.tls === true && policy === undefined)) {
     const why = spoken === undefined ? "is not supported" : "needs a BackendTLSPolicy";
     const message = `appProtocol ${port.appProtocol} of ${name} ${why}`;
     return { problem: { reason: "UnsupportedProtocol", message } };
@@ -122,7 +138,8 @@ export function connectService(
       endpoints.set(`${endpoint.host} ${endpoint.port}`, endpoint);
     }
   }
-  return { endpoints: [...endpoints.values()], ...spokenOver(spoken, undefined) };
+  const tls = policy === undefined ? {} : { tls: policy.tls };
+  return { endpoints: [...endpoints.values()], ...tls, ...spokenOver(spoken, tls.tls) };
 }
 
 type ServicePort = NonNullable<Service["spec"]["ports"]>[number];

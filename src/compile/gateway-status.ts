@@ -5,6 +5,8 @@
 import type { ConditionDraft } from "../resource/resource.ts";
 import { keyOf } from "../resource/resource.ts";
 import type { CompileInput, ListenerStatusDraft, StatusDraft } from "./compiled.ts";
+import { intersectHostnames } from "./hostname.ts";
+import { isHttps } from "./listeners.ts";
 import type { GatewayNode, ListenerNode } from "./listeners.ts";
 import { socketKey } from "./sockets.ts";
 
@@ -15,17 +17,18 @@ export interface GatewayStatusInput {
 
 /** The draft for one Gateway, with one entry for each of its listeners. */
 export function gatewayStatus(node: GatewayNode, context: GatewayStatusInput): StatusDraft {
-  const listeners = node.listeners.map((listener) => listenerStatus(listener, context));
+  const listeners = node.listeners.map((listener) => listenerStatus(node, listener, context));
   return {
     key: keyOf(node.gateway),
     generation: node.gateway.metadata.generation,
     addresses: node.addresses.map((value) => ({ type: "IPAddress", value })),
     listeners,
-    conditions: [acceptedOf(node, listeners), programmedOf(listeners)],
+    conditions: [acceptedOf(node, listeners), programmedOf(listeners), ...tlsConditions(node)],
   };
 }
 
 function listenerStatus(
+  node: GatewayNode,
   listener: ListenerNode,
   { input, attachedTo }: GatewayStatusInput,
 ): ListenerStatusDraft {
@@ -48,7 +51,8 @@ function listenerStatus(
         message: "No other listener is in conflict",
       },
       programmed(problem, unavailable),
-      kindsResolved(listener),
+      resolved(listener),
+      ...overlapping(listener, node),
     ],
   };
 }
@@ -78,12 +82,57 @@ function programmed(
   return condition("Programmed", undefined, "Listener is programmed");
 }
 
-function kindsResolved({ invalidKinds }: ListenerNode): ConditionDraft {
+function resolved({ invalidKinds, unresolved }: ListenerNode): ConditionDraft {
+  if (unresolved !== undefined) return unresolved;
   if (invalidKinds.length === 0) {
     return condition("ResolvedRefs", undefined, "All references are resolved");
   }
   const message = `Kinds that no HTTP listener carries: ${invalidKinds.join(", ")}`;
   return { type: "ResolvedRefs", status: "False", reason: "InvalidRouteKinds", message };
+}
+
+/**
+ * Gateway API `OverlappingTLSConfig`: a client may use one connection for hosts of two listeners,
+ * which then have their requests answered with 421.
+ */
+function overlapping({ spec, hostname }: ListenerNode, node: GatewayNode): ConditionDraft[] {
+  if (!isHttps(spec)) return [];
+  const others = node.listeners.filter(
+    (one) =>
+      one.spec !== spec &&
+      isHttps(one.spec) &&
+      one.spec.port === spec.port &&
+      intersectHostnames(one.hostname, hostname) !== undefined,
+  );
+  if (others.length === 0) return [];
+  const names = others.map((one) => one.spec.name).join(", ");
+  const message = `Hostnames of this listener are also those of listener ${names}`;
+  return [
+    { type: "OverlappingTLSConfig", status: "True", reason: "OverlappingHostnames", message },
+  ];
+}
+
+/** What `spec.tls` of a Gateway has to say beyond its listeners. */
+function tlsConditions({ gateway, clientCertificateProblem }: GatewayNode): ConditionDraft[] {
+  const { backend, frontend } = gateway.spec.tls ?? {};
+  const conditions: ConditionDraft[] = [];
+  if (clientCertificateProblem !== undefined) {
+    const { reason, message } = clientCertificateProblem;
+    const said = reason === "RefNotPermitted" ? reason : "InvalidClientCertificateRef";
+    conditions.push({ type: "ResolvedRefs", status: "False", reason: said, message });
+  } else if (backend?.clientCertificateRef !== undefined) {
+    conditions.push(condition("ResolvedRefs", undefined, "All references are resolved"));
+  }
+  const validations = [frontend?.default, ...(frontend?.perPort ?? []).map((one) => one.tls)];
+  if (validations.some((one) => one?.validation?.mode === "AllowInsecureFallback")) {
+    conditions.push({
+      type: "InsecureFrontendValidationMode",
+      status: "True",
+      reason: "ConfigurationChanged",
+      message: "Clients without a valid certificate are served: mode is AllowInsecureFallback",
+    });
+  }
+  return conditions;
 }
 
 function acceptedOf(node: GatewayNode, listeners: readonly ListenerStatusDraft[]): ConditionDraft {

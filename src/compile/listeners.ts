@@ -9,11 +9,16 @@
  */
 import type { Gateway } from "../resource/gateway.ts";
 import type { ConditionDraft } from "../resource/resource.ts";
+import type { ClientTrafficPolicy } from "../resource/client-traffic-policy.ts";
 import { addressesOverlap, canonicalAddress } from "./address.ts";
 import { compareAge, fullName } from "./age.ts";
+import { readCertificate } from "./certificates.ts";
+import type { CertificateDeps, KeyPair, ReferenceProblem } from "./certificates.ts";
+import type { ClientPolicies } from "./client-policies.ts";
 import { GATEWAY_CLASS } from "./compiled.ts";
-import type { CompileInput } from "./compiled.ts";
 import { toHostname } from "./hostname.ts";
+import { gatewayReferrer, readListenerTls } from "./listener-tls.ts";
+import type { ListenerTlsNode } from "./listener-tls.ts";
 import type { Hostname } from "./program.ts";
 import { listOf } from "./stored.ts";
 
@@ -24,6 +29,8 @@ export interface GatewayNode {
   readonly addresses: readonly string[];
   /** Set where an address is of a kind that cannot be bound: then no listener is served. */
   readonly addressProblem: string | undefined;
+  /** What is wrong with the certificate that backends shall see (`spec.tls.backend`). */
+  readonly clientCertificateProblem: ReferenceProblem | undefined;
   readonly listeners: readonly ListenerNode[];
 }
 
@@ -35,6 +42,14 @@ export interface ListenerNode {
   readonly routeKinds: readonly RouteKind[];
   /** Names of kinds that `allowedRoutes.kinds` asks for and that no listener can carry. */
   readonly invalidKinds: readonly string[];
+  /** The ClientTrafficPolicy that holds for the listener by itself. */
+  readonly policy: ClientTrafficPolicy | undefined;
+  /** Set where TLS ends here. */
+  readonly tls: ListenerTlsNode | undefined;
+  /** `ResolvedRefs` where a certificate or an authority cannot be had. */
+  readonly unresolved: ConditionDraft | undefined;
+  /** What the Gateway presents to backends with TLS. */
+  readonly clientCertificate: KeyPair | undefined;
   /** Why it is not served; undefined for a listener that is. */
   readonly problem: ConditionDraft | undefined;
 }
@@ -52,20 +67,29 @@ const AI_ROUTE: RouteKind = { group: "sluice.dev", kind: "AIGatewayRoute" };
 export const ANY_ADDRESS = "::";
 
 /** All Gateways of class `sluice`, oldest first. */
-export function readGateways(input: CompileInput): readonly GatewayNode[] {
-  const gateways = listOf(input, "Gateway")
+export function readGateways(
+  deps: CertificateDeps,
+  policies: Pick<ClientPolicies, "policyOf">,
+): readonly GatewayNode[] {
+  const gateways = listOf(deps.input, "Gateway")
     .filter((gateway) => gateway.spec.gatewayClassName === GATEWAY_CLASS)
     .toSorted(compareAge);
   const served: ListenerNode[] = [];
   return gateways.map((gateway) => {
-    const node = readGateway(gateway, served);
+    const node = readGateway(gateway, { deps, policies, served });
     served.push(...node.listeners.filter((listener) => listener.problem === undefined));
     return node;
   });
 }
 
-/** `served` are the listeners of older Gateways. */
-function readGateway(gateway: Gateway, served: readonly ListenerNode[]): GatewayNode {
+interface GatewayDeps {
+  readonly deps: CertificateDeps;
+  readonly policies: Pick<ClientPolicies, "policyOf">;
+  /** The listeners of older Gateways. */
+  readonly served: readonly ListenerNode[];
+}
+
+function readGateway(gateway: Gateway, { deps, policies, served }: GatewayDeps): GatewayNode {
   const wanted = gateway.spec.addresses ?? [];
   const read = wanted.map((one) => readAddress(one));
   const bad = wanted.find((_, index) => read[index] === undefined);
@@ -75,23 +99,48 @@ function readGateway(gateway: Gateway, served: readonly ListenerNode[]): Gateway
       ? undefined
       : `address ${JSON.stringify(bad.value ?? "")} cannot be bound; ` +
         `valid: type IPAddress with an IP address of this host as value`;
-  const around = { gateway, addresses, served, addressProblem };
+  const presented = readClientCertificate(deps, gateway);
+  const clientCertificate = "part" in presented ? presented : undefined;
+  const around = { deps, policies, gateway, addresses, served, addressProblem, clientCertificate };
   const listeners = gateway.spec.listeners.map((spec) => readListener(spec, around));
-  return { gateway, addresses, addressProblem, listeners };
+  const clientCertificateProblem = "problem" in presented ? presented.problem : undefined;
+  return { gateway, addresses, addressProblem, clientCertificateProblem, listeners };
 }
 
-interface Surroundings {
+/** Gateway API `spec.tls.backend.clientCertificateRef`. */
+function readClientCertificate(
+  deps: CertificateDeps,
+  gateway: Gateway,
+): KeyPair | { readonly problem: ReferenceProblem | undefined } {
+  const ref = gateway.spec.tls?.backend?.clientCertificateRef;
+  if (ref === undefined) return { problem: undefined };
+  return readCertificate(deps, gatewayReferrer(gateway.metadata.namespace), ref);
+}
+
+interface Surroundings extends GatewayDeps {
   readonly gateway: Gateway;
   readonly addresses: readonly string[];
-  readonly served: readonly ListenerNode[];
   readonly addressProblem: string | undefined;
+  readonly clientCertificate: KeyPair | undefined;
 }
 
 function readListener(spec: ListenerSpec, around: Surroundings): ListenerNode {
-  const { gateway, addresses } = around;
-  const problem = listenerProblem(spec, around);
+  const { gateway, addresses, clientCertificate } = around;
   const hostname = toHostname(spec.hostname);
-  return { gateway, addresses, spec, hostname, ...readKinds(spec), problem };
+  const policy = around.policies.policyOf(gateway.metadata, spec.name);
+  const read = isHttps(spec) ? readListenerTls(around.deps, { gateway, spec, policy }) : {};
+  return {
+    gateway,
+    addresses,
+    spec,
+    hostname,
+    ...readKinds(spec),
+    policy,
+    tls: read.node,
+    unresolved: read.unresolved,
+    clientCertificate,
+    problem: listenerProblem(spec, around) ?? read.problem,
+  };
 }
 
 function readAddress(address: {
@@ -103,7 +152,7 @@ function readAddress(address: {
 }
 
 function readKinds(spec: ListenerSpec): Pick<ListenerNode, "routeKinds" | "invalidKinds"> {
-  if (spec.protocol !== "HTTP") return { routeKinds: [], invalidKinds: [] };
+  if (!isHttp(spec) && !isHttps(spec)) return { routeKinds: [], invalidKinds: [] };
   const wanted = spec.allowedRoutes?.kinds ?? [];
   const known = [HTTP_ROUTE, GRPC_ROUTE, AI_ROUTE];
   if (wanted.length === 0) return { routeKinds: known, invalidKinds: [] };
@@ -121,8 +170,8 @@ function listenerProblem(spec: ListenerSpec, around: Surroundings): ConditionDra
   const others = around.gateway.spec.listeners.filter((other) => other !== spec);
   const inside = others.map((other) => clash(spec, other)).find((one) => one !== undefined);
   if (inside !== undefined) return conflicted(inside, "of this Gateway");
-  if (spec.protocol !== "HTTP") {
-    const message = `protocol ${spec.protocol} is not supported by this version; valid: HTTP`;
+  if (!isHttp(spec) && !isHttps(spec)) {
+    const message = `protocol ${spec.protocol} is not supported by this version; valid: HTTP, HTTPS`;
     return { type: "Accepted", status: "False", reason: "UnsupportedProtocol", message };
   }
   if (around.addressProblem !== undefined) {
@@ -153,9 +202,20 @@ function clash(spec: ListenerSpec, other: ListenerSpec): Clash | undefined {
   return same ? { reason: "HostnameConflict", other } : undefined;
 }
 
+/** Gateway API: names of protocols are compared without regard to case. */
+function isHttp(spec: ListenerSpec): boolean {
+  return spec.protocol.toUpperCase() === "HTTP";
+}
+
+/** Whether TLS ends at the listener. */
+export function isHttps(spec: ListenerSpec): boolean {
+  return spec.protocol.toUpperCase() === "HTTPS";
+}
+
 /** What can share a port: HTTPS and TLS do, told apart by SNI. */
 function transport(protocol: string): string {
-  return protocol === "TLS" ? "HTTPS" : protocol;
+  const name = protocol.toUpperCase();
+  return name === "TLS" ? "HTTPS" : name;
 }
 
 function conflicted(found: Clash, whose: string): ConditionDraft {

@@ -27,7 +27,7 @@ import type { StoredKinds } from "./stored.ts";
 import { readLimits, readSplitHash } from "./traffic-policy.ts";
 
 /** The parts of a rule that policies decide. */
-export type RuleSettings = Pick<RulePart, "auth" | "limits" | "splitHash">;
+export type RuleSettings = Pick<RulePart, "auth" | "limits" | "splitHash" | "clientCertificate">;
 
 export interface Settings {
   /** Tells apart the settings that one rule has under different Gateways; "" if it has none. */
@@ -53,6 +53,8 @@ export interface PolicyDeps {
 
 type PolicyKind = "SecurityPolicy" | "BackendTrafficPolicy";
 type Policy = StoredKinds[PolicyKind];
+/** What attaching needs to know of a policy of any kind. */
+type Attachable = Pick<Policy, "kind" | "metadata"> | StoredKinds["ClientTrafficPolicy"];
 
 /** Attaches all policies to their targets; adds key sets to `parts` and drafts to `statuses`. */
 export function readPolicies(deps: PolicyDeps): Policies {
@@ -70,13 +72,16 @@ export function readPolicies(deps: PolicyDeps): Policies {
       const auth = guard === undefined ? undefined : auths.get(fullName(guard.policy));
       const limits = shape === undefined ? undefined : readLimits(shape.policy, key);
       const splitHash = shape === undefined ? undefined : readSplitHash(shape.policy);
+      const clientCertificate = listener.clientCertificate?.part.key;
       const settings = {
         ...(auth !== undefined && { auth }),
         ...(limits !== undefined && { limits }),
         ...(splitHash !== undefined && { splitHash }),
+        ...(clientCertificate !== undefined && { clientCertificate }),
       };
+      const own = clientCertificate === undefined ? "" : gatewayScope(listener);
       return {
-        scope: longer(guard?.scope ?? "", shape?.scope ?? ""),
+        scope: [guard?.scope, shape?.scope, own].reduce(longer, ""),
         settings,
         traffic: shape === undefined ? {} : readTraffic(shape.policy.spec),
       };
@@ -85,8 +90,13 @@ export function readPolicies(deps: PolicyDeps): Policies {
 }
 
 /** The scope of a listener begins with that of its Gateway, so the longer one tells more apart. */
-function longer(a: string, b: string): string {
-  return a.length >= b.length ? a : b;
+function longer(a: string, b: string | undefined): string {
+  return a.length >= (b ?? "").length ? a : (b ?? "");
+}
+
+/** What a Gateway says of itself makes a rule differ from the same one under another Gateway. */
+function gatewayScope(listener: ListenerNode): string {
+  return `@${fullName(listener.gateway)}`;
 }
 
 /** The BackendTrafficPolicy of a rule, with what it merges into it of its Gateway's. */
@@ -125,7 +135,7 @@ function closest<P extends Policy>(
   const { key, section, listener } = rule;
   const gateway = keyOf(listener.gateway);
   const name = listener.spec.name;
-  const scope = `@${gateway.namespace}/${gateway.name}`;
+  const scope = gatewayScope(listener);
   const candidates = [
     ...(section === undefined ? [] : [{ place: placeText(key, section), scope: "" }]),
     { place: placeText(key), scope: "" },
@@ -163,10 +173,16 @@ function attachPolicies<Kind extends PolicyKind>(
 }
 
 /** The condition `Accepted`; undefined where the target is a Gateway of another class. */
-function attachOne<P extends Policy>(
+export function attachOne<P extends Attachable>(
   input: CompileInput,
   attached: Map<string, P>,
-  { policy, target }: { readonly policy: P; readonly target: PolicyTarget },
+  {
+    policy,
+    target,
+  }: {
+    readonly policy: P;
+    readonly target: Pick<PolicyTarget, "name" | "sectionName"> & { readonly kind: string };
+  },
 ): ConditionDraft | undefined {
   const { kind, name, sectionName } = target;
   const key = { kind, namespace: policy.metadata.namespace, name };
@@ -194,7 +210,8 @@ function sectionsOf(resource: Resource): readonly string[] {
   return items.flatMap((item) => (item.name === undefined ? [] : [item.name]));
 }
 
-function placeText({ kind, namespace, name }: ResourceKey, section = ""): string {
+/** A target and its section, as a key. */
+export function placeText({ kind, namespace, name }: ResourceKey, section = ""): string {
   return `${kind}/${namespace}/${name}/${section}`;
 }
 

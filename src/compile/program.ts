@@ -19,6 +19,9 @@ import type {
 
 export type Part =
   | SocketPart
+  | CertificatePart
+  | AuthoritiesPart
+  | ClientPart
   | TablePart
   | PagePart
   | RulePart
@@ -40,8 +43,108 @@ export interface SocketPart {
   /** An IP address; "::" binds every address of both families. */
   readonly address: string;
   readonly port: number;
+  /** What holds for a connection before its listener is known; a ClientPart. */
+  readonly client?: PartKey;
   /** Most specific hostname first; the first that fits isolates the request (GEP-3567). */
-  readonly listeners: readonly { readonly hostname: Hostname; readonly table: PartKey }[];
+  readonly listeners: readonly SocketListener[];
+}
+
+/** Either all listeners of a socket have `tls` or none has. */
+export interface SocketListener {
+  readonly hostname: Hostname;
+  readonly table: PartKey;
+  /** A ClientPart. */
+  readonly client?: PartKey;
+  /** TLS ends here; the listener is chosen by SNI. */
+  readonly tls?: ListenerTls;
+}
+
+export interface ListenerTls {
+  /** CertificateParts; a client gets the first whose kind of key it can take. */
+  readonly certificates: readonly PartKey[];
+  readonly minVersion: TlsVersion;
+  readonly maxVersion: TlsVersion;
+  /** OpenSSL's names of ciphers of TLS 1.2; absent: the defaults of proxy/tls.ts. */
+  readonly ciphers?: readonly string[];
+  readonly alpnProtocols: readonly ("h2" | "http/1.1")[];
+  readonly clientValidation?: {
+    /** An AuthoritiesPart. */
+    readonly authorities: PartKey;
+    /**
+     * "required": a valid certificate; "optional": none or a valid one; "insecure": any or none,
+     * for backends that decide by themselves (Gateway API `AllowInsecureFallback`).
+     */
+    readonly mode: "required" | "optional" | "insecure";
+  };
+}
+
+export type TlsVersion = "TLSv1.2" | "TLSv1.3";
+
+/**
+ * A certificate chain, without its private key, which travels beside the parts as credentials do.
+ * Key: "certificate/Secret/NAMESPACE/NAME" or "certificate/file/PATH".
+ */
+export interface CertificatePart {
+  readonly type: "certificate";
+  readonly key: PartKey;
+  /** PEM, the certificate itself first. */
+  readonly chain: string;
+  readonly privateKey: { readonly ref: string; readonly digest: string };
+}
+
+/** Who vouches for certificates of clients. Key: "authorities/DIGEST". */
+export interface AuthoritiesPart {
+  readonly type: "authorities";
+  readonly key: PartKey;
+  /** PEM. */
+  readonly pem: string;
+}
+
+/** How clients may speak to a socket or a listener: a ClientTrafficPolicy. Key: "client/NAMESPACE/NAME". */
+export interface ClientPart {
+  readonly type: "client";
+  readonly key: PartKey;
+  readonly proxyProtocol?: "required" | "optional";
+  /** Over all workers. */
+  readonly connectionLimit?: { readonly value: number; readonly closeDelayMs: number };
+  readonly tcpKeepalive?: {
+    readonly probes?: number;
+    readonly idleMs?: number;
+    readonly intervalMs?: number;
+  };
+  readonly timeouts?: {
+    readonly requestReceivedMs?: number;
+    readonly idleMs?: number;
+    readonly streamIdleMs?: number;
+  };
+  readonly forwardedClientCert?: {
+    readonly mode:
+      | "Sanitize"
+      | "ForwardOnly"
+      | "AppendForward"
+      | "SanitizeSet"
+      | "AlwaysForwardOnly";
+    readonly details: readonly ("Subject" | "Cert" | "Chain" | "DNS" | "URI")[];
+  };
+  readonly http2?: {
+    readonly maxConcurrentStreams?: number;
+    readonly initialStreamWindowBytes?: number;
+    readonly initialConnectionWindowBytes?: number;
+  };
+  /** Where the client's address is found; absent: that of the connection. */
+  readonly clientIpDetection?:
+    | { readonly type: "hops"; readonly trustedHops: number }
+    | { readonly type: "cidrs"; readonly trusted: readonly string[] }
+    | { readonly type: "header"; readonly name: string; readonly failClosed: boolean };
+  readonly path?: {
+    /** Absent: kept, and refused where it would lead around a rule. */
+    readonly escapedSlashes?:
+      | "KeepUnchanged"
+      | "RejectRequest"
+      | "UnescapeAndForward"
+      | "UnescapeAndRedirect";
+    readonly keepsRepeatedSlashes?: true;
+  };
 }
 
 /** "" is any host, "*.example.com" any of one or more labels before the suffix; lower case. */
@@ -105,6 +208,8 @@ export interface RulePart {
   readonly backends: readonly WeightedBackend[];
   /** Where the sticky key of the split is found; absent: each request draws anew. */
   readonly splitHash?: SplitHash;
+  /** What the gateway presents to backends with TLS; a CertificatePart. */
+  readonly clientCertificate?: PartKey;
   /** From the request's head to the response's end, over all attempts; absent: no limit. */
   readonly requestTimeoutMs?: number;
   /** One attempt. */
@@ -234,13 +339,24 @@ export interface PoolPart {
   readonly key: PartKey;
   /** Empty: requests are answered with 503. */
   readonly endpoints: readonly EndpointAddress[];
-  readonly tls?: { readonly serverName: string; readonly caCertificates?: string };
+  /** Absent: plain text. */
+  readonly tls?: PoolTls;
   /** HTTP/2 in plain text with prior knowledge, or over TLS; absent: HTTP/1.1. */
   readonly protocol?: "h2c" | "h2";
   readonly connectTimeoutMs: number;
   readonly idleTimeoutMs: number;
   readonly responseHeadTimeoutMs: number;
   readonly connectionsPerEndpointMax: number;
+}
+
+/** Whom a gateway takes for a backend. */
+export interface PoolTls {
+  /** What is asked for by SNI, and verified unless `subjectAltNames` are. */
+  readonly serverName: string;
+  /** PEM; absent: the authorities of the host. */
+  readonly caCertificates?: string;
+  /** Of which the backend's certificate must have one (Gateway API BackendTLSPolicy). */
+  readonly subjectAltNames?: readonly { readonly type: "DNS" | "URI"; readonly value: string }[];
 }
 
 export type EndpointAddress =
@@ -307,6 +423,8 @@ export interface ModelRoutePart {
     readonly backendRequestTimeoutMs?: number;
   }[];
   readonly splitHash?: SplitHash;
+  /** As RulePart's. */
+  readonly clientCertificate?: PartKey;
   /** What /v1/models lists. */
   readonly modelsListed: readonly string[];
   readonly bodyBytesMax: number;

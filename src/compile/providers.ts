@@ -9,6 +9,7 @@ import type { ConditionDraft } from "../resource/resource.ts";
 import { keyOf } from "../resource/resource.ts";
 import { compareAge, fullName } from "./age.ts";
 import type { BackendProblem, BackendTarget, CompileInput, StatusDraft } from "./compiled.ts";
+import type { BackendTlsOf } from "./backend-tls.ts";
 import { connectBackend } from "./endpoints.ts";
 import type { Connection } from "./endpoints.ts";
 import type { MayRefer } from "./grants.ts";
@@ -116,6 +117,7 @@ export interface ProviderInput {
   readonly target: BackendTarget;
   readonly mayRefer: MayRefer;
   readonly credentialOf: CredentialOf;
+  readonly backendTlsOf: BackendTlsOf;
   /** Told of every credential in use. */
   readonly useCredential: (ref: string, value: string) => void;
   /** What a Backend is at this moment. */
@@ -129,7 +131,7 @@ export function connectProvider(
   input: ProviderInput,
   spec: AIServiceBackend["spec"],
 ): (Connection & { readonly provider: Provider }) | { readonly problem: BackendProblem } {
-  const { target, reader } = input;
+  const { target } = input;
   const reference = spec.backendRef;
   const namespace = reference.namespace ?? target.namespace;
   const { name } = reference;
@@ -142,7 +144,7 @@ export function connectProvider(
   }
   const backend = input.stableSpecOf({ kind: "Backend", namespace, name });
   if ("problem" in backend) return backend;
-  const connection = connectBackend(reader, backend.spec, namespace);
+  const connection = connectBackend(input, backend.spec, { namespace, name });
   if ("problem" in connection) return connection;
   const credential = input.credentialOf(target.namespace, target.name);
   if (credential !== undefined && "problem" in credential) return credential;

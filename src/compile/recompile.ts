@@ -63,7 +63,9 @@ const SPLIT_KINDS: ReadonlySet<string> = new Set([
 const OTHER_KINDS: ReadonlySet<string> = new Set([
   "AIGatewayRoute",
   "BackendSecurityPolicy",
+  "BackendTLSPolicy",
   "BackendTrafficPolicy",
+  "ClientTrafficPolicy",
   "Consumer",
   "Gateway",
   "HTTPRouteFilter",
@@ -84,11 +86,10 @@ function reachOf({ resource, previous, type }: ResourceChange, before: Compiled)
   const same = previous !== undefined && type === "MODIFIED" && sameSource(previous, resource);
   if (same && kind !== "Rollout") return "nothing";
   if (OTHER_KINDS.has(kind)) return "all";
+  if (before.memo.frame.looked.has(keyText(keyOf(resource)))) return "all";
   const { routeFilters } = before.memo.frame;
   if (kind === "ConfigMap" && routeFilters.bodies.has(keyText(keyOf(resource)))) return "all";
-  if (isRoute) {
-    return before.memo.frame.routesTargeted.has(keyText(keyOf(resource))) ? "all" : "routes";
-  }
+  if (isRoute) return "routes";
   // A BackendSecurityPolicy says whether its target is there.
   if (kind === "AIServiceBackend" && type !== "MODIFIED") return "all";
   if (kind === "Rollout" && !sameWorkload(previous, resource, type)) return "all";
@@ -133,12 +134,13 @@ function patch(
 ): Compiled | undefined {
   const added = new Map<PartKey, Part>();
   const values = new Map<string, string>();
-  const { mayRefer, credentialOf } = previous.memo.frame;
+  const { mayRefer, credentialOf, backendTls, privateKeys } = previous.memo.frame;
   const pass = new SplitPass({
     index: new ResourceIndex(input),
     parts: new PartSet(previous.parts, added),
     mayRefer,
     credentialOf,
+    backendTlsOf: backendTls.backendTlsOf,
     useCredential: (ref, value) => values.set(ref, value),
   });
   for (const [, before] of dirty) {
@@ -154,7 +156,7 @@ function patch(
     ...previous,
     parts,
     splits,
-    credentials: usedCredentials(previous, { parts, splits, values }),
+    credentials: usedCredentials(previous, { parts, splits, values, privateKeys }),
     statuses: edited ? replaceStatuses(previous, input, splits) : previous.statuses,
   };
 }
@@ -178,15 +180,16 @@ interface CredentialInput {
   readonly splits: ReadonlyMap<PartKey, SplitTrace>;
   /** Values that the dirty splits use. */
   readonly values: ReadonlyMap<string, string>;
+  readonly privateKeys: ReadonlyMap<string, string>;
 }
 
 /** Credentials that some provider still uses, so that no worker is sent one for nothing. */
 function usedCredentials(
   previous: Compiled,
-  { parts, splits, values }: CredentialInput,
+  { parts, splits, values, privateKeys }: CredentialInput,
 ): ReadonlyMap<string, string> {
   if (previous.credentials.size === 0 && values.size === 0) return previous.credentials;
-  const used = new Map<string, string>();
+  const used = new Map(privateKeys);
   for (const key of splits.keys()) {
     const part = parts.get(key);
     if (part?.type !== "split") continue;

@@ -4,12 +4,13 @@
  * own, for the kernel hands those connections to the more specific socket alone.
  */
 import { addressCovers } from "./address.ts";
+import { clientPart, socketPolicy } from "./client-policies.ts";
 import type { CompileInput } from "./compiled.ts";
 import type { GatewayNode, ListenerNode } from "./listeners.ts";
 import { compareHostnames } from "./hostname.ts";
 import { layOutTable } from "./pages.ts";
 import type { PageContext, PlacedMatch } from "./pages.ts";
-import type { PartKey } from "./program.ts";
+import type { PartKey, SocketListener } from "./program.ts";
 
 /** The key of a socket part, which is also how an unavailable socket is named. */
 export function socketKey(address: string, port: number): PartKey {
@@ -40,13 +41,22 @@ export function layOutSockets(context: SocketContext): void {
     const here = served
       .filter(({ spec, addresses }) => spec.port === port && covers(addresses, address))
       .toSorted((a, b) => compareHostnames(a.hostname, b.hostname));
-    const listeners = here.map((listener) => {
-      const place = `${address}:${port}/${listener.hostname}`;
+    const policy = socketPolicy(here);
+    const client = policy === undefined ? {} : { client: parts.add(clientPart(policy)).key };
+    const listeners = here.map((listener): SocketListener => {
+      const { hostname, tls } = listener;
+      const place = `${address}:${port}/${hostname}`;
       const table = layOutTable(context, place, matchesOf.get(listener) ?? []);
       parts.add(table);
-      return { hostname: listener.hostname, table: table.key };
+      // Without TLS all listeners of a port are one to whoever connects.
+      if (tls === undefined) return { hostname, table: table.key, ...client };
+      for (const { part } of tls.keyPairs) parts.add(part);
+      if (tls.authorities !== undefined) parts.add(tls.authorities);
+      const own =
+        listener.policy === undefined ? {} : { client: parts.add(clientPart(listener.policy)).key };
+      return { hostname, table: table.key, ...own, tls: tls.tls };
     });
-    parts.add({ type: "socket", key, address, port, listeners });
+    parts.add({ type: "socket", key, address, port, ...client, listeners });
   }
 }
 

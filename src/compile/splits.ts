@@ -8,6 +8,7 @@ import type { JsonObject } from "../base/json.ts";
 import type { Resource } from "../resource/resource.ts";
 import { armId, dataOf, hashOf, revisionHash, versionOf } from "../rollout/revision.ts";
 import { desiredSplit } from "../rollout/weight.ts";
+import type { BackendTlsOf } from "./backend-tls.ts";
 import type { BackendProblem, BackendTarget, Compiled, SplitTrace } from "./compiled.ts";
 import { connectBackend, connectService } from "./endpoints.ts";
 import type { Connection } from "./endpoints.ts";
@@ -33,6 +34,7 @@ export interface SplitDeps {
   readonly parts: PartSet;
   readonly mayRefer: MayRefer;
   readonly credentialOf: CredentialOf;
+  readonly backendTlsOf: BackendTlsOf;
   /** Told of every credential in use. */
   readonly useCredential: (ref: string, value: string) => void;
 }
@@ -201,13 +203,12 @@ function connect(
   input: ConnectInput,
   version: Version,
 ): ArmConnection | { readonly problem: BackendProblem } {
-  const { reader, target } = input;
-  if (isOfKind(version.live, "Service")) return connectService(reader, version.live, target);
+  const { reader, target, backendTlsOf } = input;
+  const deps = { reader, backendTlsOf };
+  if (isOfKind(version.live, "Service")) return connectService(deps, version.live, target);
   const { spec } = version;
   if (target.kind === "Backend") {
-    return isBackendSpec(spec)
-      ? connectBackend(reader, spec, target.namespace)
-      : unreadable(target, version);
+    return isBackendSpec(spec) ? connectBackend(deps, spec, target) : unreadable(target, version);
   }
   return isProviderSpec(spec)
     ? connectProvider({ ...input, stableSpecOf: (key) => stableSpec(reader, key) }, spec)

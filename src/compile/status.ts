@@ -128,6 +128,8 @@ function mergeConditions(
 const COMPILER_CONDITIONS: readonly string[] = [
   "Accepted",
   "Conflicted",
+  "InsecureFrontendValidationMode",
+  "OverlappingTLSConfig",
   "Overridden",
   "Programmed",
   "ResolvedRefs",

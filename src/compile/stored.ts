@@ -5,8 +5,10 @@
 import { isJsonObject } from "../base/json.ts";
 import type { JsonObject, JsonValue } from "../base/json.ts";
 import type { AIGatewayRoute, AIServiceBackend, BackendSecurityPolicy } from "../resource/ai.ts";
+import type { BackendTLSPolicy } from "../resource/backend-tls-policy.ts";
 import type { BackendTrafficPolicy } from "../resource/backend-traffic-policy.ts";
 import type { Backend } from "../resource/backend.ts";
+import type { ClientTrafficPolicy } from "../resource/client-traffic-policy.ts";
 import type { Consumer } from "../resource/consumer.ts";
 import type { Secret } from "../resource/core.ts";
 import type { EndpointSlice } from "../resource/endpoint-slice.ts";
@@ -25,7 +27,9 @@ export interface StoredKinds {
   readonly AIServiceBackend: AIServiceBackend;
   readonly Backend: Backend;
   readonly BackendSecurityPolicy: BackendSecurityPolicy;
+  readonly BackendTLSPolicy: BackendTLSPolicy;
   readonly BackendTrafficPolicy: BackendTrafficPolicy;
+  readonly ClientTrafficPolicy: ClientTrafficPolicy;
   readonly Consumer: Consumer;
   readonly EndpointSlice: EndpointSlice;
   readonly Gateway: Gateway;

@@ -167,6 +167,7 @@ async function stop(): Promise<void> {
   analysisRuns.close();
   await admin.close();
   await dispatcher.destroy();
+  programs.close();
   delivery.close();
   store.close();
   process.exit();

@@ -13,9 +13,11 @@ import { formatProblem, problemsOf, problemsOfStatus } from "../compile/problems
 import type { PartKey } from "../compile/program.ts";
 import { recompile } from "../compile/recompile.ts";
 import { mergeStatus } from "../compile/status.ts";
+import { isOfKind } from "../compile/stored.ts";
 import type { Delivery } from "../delivery/delivery.ts";
 import { keyOf, keyText, type Resource } from "../resource/resource.ts";
 import { type Change, type Store, StoreError, type WatchEvent } from "../store/store.ts";
+import { CertificateFiles } from "./certificate-files.ts";
 import { probeSocket } from "./probe.ts";
 
 export interface ProgramLoopOptions {
@@ -48,6 +50,9 @@ export class ProgramLoop {
   #running = false;
   /** Set when sockets that could not be opened are to be tried again. */
   #probeDue = false;
+  /** Set when a certificate in a file is another one. */
+  #filesDue = false;
+  readonly #files: CertificateFiles;
   #cancelProbe: (() => void) | undefined;
   #served = false;
   #writing = false;
@@ -57,6 +62,18 @@ export class ProgramLoop {
 
   constructor(options: ProgramLoopOptions) {
     this.#options = options;
+    this.#files = new CertificateFiles({
+      clock: options.clock,
+      onChange: () => {
+        this.#filesDue = true;
+        void this.#run();
+      },
+    });
+  }
+
+  /** Stops looking at files. */
+  close(): void {
+    this.#files.close();
   }
 
   /** What is compiled now; undefined before `start`. */
@@ -140,6 +157,9 @@ export class ProgramLoop {
       get: (kind, namespace, name) => store.get(kind, namespace, name),
       list: (kind, namespace) => store.list(kind, namespace),
       unavailableSockets: this.#unavailable,
+      certificateFiles: this.#files.of(
+        store.list("Gateway").filter((one) => isOfKind(one, "Gateway")),
+      ),
     };
   }
 
@@ -152,7 +172,7 @@ export class ProgramLoop {
     if (this.#running || !this.#served) return;
     this.#running = true;
     try {
-      while (this.#changes.length > 0 || this.#probeDue) await this.#round();
+      while (this.#changes.length > 0 || this.#probeDue || this.#filesDue) await this.#round();
     } catch (error) {
       this.#options.log.error({ err: error }, "compiling failed");
     } finally {
@@ -184,9 +204,10 @@ export class ProgramLoop {
   }
 
   #recompile(before: Compiled, changes: readonly ResourceChange[]): Compiled {
-    if (!this.#probeDue) return recompile(before, this.#input(), changes);
+    if (!this.#probeDue && !this.#filesDue) return recompile(before, this.#input(), changes);
+    if (this.#probeDue) this.#unavailable = new Map();
     this.#probeDue = false;
-    this.#unavailable = new Map();
+    this.#filesDue = false;
     return compile(this.#input(), before);
   }
 

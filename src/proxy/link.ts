@@ -5,7 +5,15 @@
  *
  * Keys that are named but absent have an empty cell, so parts may arrive in any order.
  */
-import type { Arm, Part, PartKey, SplitPart, TablePart } from "../compile/program.ts";
+import type {
+  Arm,
+  ListenerTls,
+  Part,
+  PartKey,
+  SocketPart,
+  SplitPart,
+  TablePart,
+} from "../compile/program.ts";
 import type { PartEnvelope, PartFailure } from "../process/messages.ts";
 import { ALWAYS_CLOSED, ALWAYS_OPEN, type Gates } from "../shared/gates.ts";
 import type { MetricRecorder } from "../shared/metrics.ts";
@@ -18,7 +26,12 @@ import {
   cellsAssigned,
   type Cell,
   type LinkedArm,
+  type LinkedAuthorities,
+  type LinkedCertificate,
+  type LinkedClient,
   type LinkedCredential,
+  type LinkedListener,
+  type LinkedListenerTls,
   type LinkedPage,
   type LinkedRule,
   type LinkedSocket,
@@ -218,12 +231,39 @@ export class Linker {
       case "table":
         return this.#linkTable(part);
       case "socket":
+        return this.#linkSocket(part);
+      case "certificate": {
+        const privateKey = this.#credentials.get(part.privateKey.ref) ?? null;
+        return { part, privateKey } satisfies LinkedCertificate;
+      }
+      case "authorities":
+      case "client":
         break;
     }
-    const listeners = part.listeners.map(
-      ({ hostname, table }) => [hostname, this.#cell<LinkedTable>(table)] as const,
-    );
-    return { part, listeners: new HostTable(listeners) } satisfies LinkedSocket;
+    return { part };
+  }
+
+  #linkSocket(part: SocketPart): LinkedSocket {
+    const listeners = part.listeners.map(({ hostname, table, client, tls }) => {
+      const linked: LinkedListener = {
+        hostname,
+        table: this.#cell<LinkedTable>(table),
+        client: client === undefined ? null : this.#cell<LinkedClient>(client),
+        tls: tls === undefined ? null : this.#linkTls(tls),
+      };
+      return [hostname, linked] as const;
+    });
+    const client = part.client === undefined ? null : this.#cell<LinkedClient>(part.client);
+    return { part, client, listeners: new HostTable(listeners) };
+  }
+
+  #linkTls(tls: ListenerTls): LinkedListenerTls {
+    const authorities = tls.clientValidation?.authorities;
+    return {
+      part: tls,
+      certificates: tls.certificates.map((key) => this.#cell<LinkedCertificate>(key)),
+      authorities: authorities === undefined ? null : this.#cell<LinkedAuthorities>(authorities),
+    };
   }
 
   #linkTable(part: TablePart): LinkedTable {

@@ -28,7 +28,7 @@ export interface Matched {
 
 /** The rule for a request, or undefined: 404 (Gateway API `HTTPRouteRule.matches`). */
 export function matchRule(socket: LinkedSocket, head: RequestFields): Matched | undefined {
-  const table = socket.listeners.find(head.host)?.value;
+  const table = socket.listeners.find(head.host)?.table.value;
   if (table === undefined || head.path.charCodeAt(0) !== SLASH) return undefined;
   const match = matchTable(
     table,

@@ -5,13 +5,21 @@ import type { Part, PartKey, WeightedBackend } from "../compile/program.ts";
 export function referencesOf(part: Part): readonly PartKey[] {
   switch (part.type) {
     case "socket":
-      return part.listeners.map((listener) => listener.table);
+      return [
+        ...named(part.client),
+        ...part.listeners.flatMap(({ table, client, tls }) => [
+          table,
+          ...named(client),
+          ...(tls?.certificates ?? []),
+          ...named(tls?.clientValidation?.authorities),
+        ]),
+      ];
     case "table":
       return part.hosts.flatMap((host) => host.pages);
     case "page":
       return part.entries.map((entry) => entry.rule);
     case "rule":
-      return [...splitsOf(part.backends), ...keysOf(part.auth)];
+      return [...splitsOf(part.backends), ...keysOf(part.auth), ...named(part.clientCertificate)];
     case "models":
       return [...part.rules.flatMap((rule) => splitsOf(rule.backends)), ...keysOf(part.auth)];
     case "split":
@@ -20,6 +28,9 @@ export function referencesOf(part: Part): readonly PartKey[] {
       return part.pages;
     case "pool":
     case "keyPage":
+    case "certificate":
+    case "authorities":
+    case "client":
       break;
   }
   return [];
@@ -27,6 +38,10 @@ export function referencesOf(part: Part): readonly PartKey[] {
 
 function splitsOf(backends: readonly WeightedBackend[]): readonly PartKey[] {
   return backends.flatMap((backend) => (backend.split === undefined ? [] : [backend.split]));
+}
+
+function named(key: PartKey | undefined): readonly PartKey[] {
+  return key === undefined ? [] : [key];
 }
 
 function keysOf(auth: { readonly keys: PartKey } | undefined): readonly PartKey[] {

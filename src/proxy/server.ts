@@ -121,6 +121,7 @@ export class DataPlane {
 
   async #listen(key: PartKey, served: Cell<LinkedSocket>): Promise<string | undefined> {
     const { part } = served.value as LinkedSocket;
+    if (part.listeners.some(({ tls }) => tls !== undefined)) return "TLS is not served yet";
     const listener = new Listener(served, (socket) => this.#accept(socket, served));
     this.#listeners.set(key, listener);
     const failure = await listener.listen({

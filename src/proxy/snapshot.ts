@@ -9,6 +9,11 @@ import type { RE2JS } from "re2js";
 import type {
   ApiKeyAuth,
   Arm,
+  AuthoritiesPart,
+  CertificatePart,
+  ClientPart,
+  Hostname,
+  ListenerTls,
   MatchEntry,
   ModelRoutePart,
   PartKey,
@@ -46,8 +51,39 @@ export interface Snapshot {
 
 export interface LinkedSocket {
   readonly part: SocketPart;
+  /** What holds for connections before their listener is known; null: the defaults. */
+  readonly client: Cell<LinkedClient> | null;
   /** The most specific listener that fits a host takes the request, and no other is asked. */
-  readonly listeners: HostTable<Cell<LinkedTable>>;
+  readonly listeners: HostTable<LinkedListener>;
+}
+
+export interface LinkedListener {
+  readonly hostname: Hostname;
+  readonly table: Cell<LinkedTable>;
+  readonly client: Cell<LinkedClient> | null;
+  /** Null: plain text. */
+  readonly tls: LinkedListenerTls | null;
+}
+
+export interface LinkedListenerTls {
+  readonly part: ListenerTls;
+  readonly certificates: readonly Cell<LinkedCertificate>[];
+  /** Who vouches for clients; null where they are not asked for certificates. */
+  readonly authorities: Cell<LinkedAuthorities> | null;
+}
+
+export interface LinkedCertificate {
+  readonly part: CertificatePart;
+  /** PEM; null where it has not come: then the certificate is not presented. Never logged. */
+  readonly privateKey: string | null;
+}
+
+export interface LinkedAuthorities {
+  readonly part: AuthoritiesPart;
+}
+
+export interface LinkedClient {
+  readonly part: ClientPart;
 }
 
 export interface LinkedTable {

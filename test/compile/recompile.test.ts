@@ -10,13 +10,21 @@ import { compile } from "../../src/compile/compile.ts";
 import type { Compiled, ResourceChange } from "../../src/compile/compiled.ts";
 import { recompile } from "../../src/compile/recompile.ts";
 import type { ResourceDraft } from "../../src/resource/resource.ts";
+import { SERVED } from "../support/certificates.ts";
 import { parseDrafts, ResourceSet } from "./resource-set.ts";
 
 const BASE = `
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: edge}
-spec: {gatewayClassName: sluice, listeners: [{name: http, protocol: HTTP, port: 8080}]}
+spec:
+  gatewayClassName: sluice
+  listeners:
+  - {name: http, protocol: HTTP, port: 8080}
+  - {name: https, protocol: HTTPS, port: 8443, tls: {certificateRefs: [{name: tls0}, {name: tls1}]}}
+  tls:
+    backend: {clientCertificateRef: {name: tls1}}
+    frontend: {default: {validation: {caCertificateRefs: [{kind: ConfigMap, group: "", name: ca}]}}}
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -83,8 +91,18 @@ const CHANGING: readonly string[] = [
   `{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice,
     metadata: {name: sliceN, labels: {kubernetes.io/service-name: sV}}, addressType: IPv4,
     endpoints: [{addresses: [10.0.0.V]}], ports: [{name: web, port: 300V}]}`,
-  `{apiVersion: v1, kind: ConfigMap, metadata: {name: ca},
-    data: {ca.crt: "-----BEGIN CERTIFICATE----- V"}}`,
+  `{apiVersion: v1, kind: ConfigMap, metadata: {name: ca}, data: {ca.crt: certificate.V}}`,
+  `{apiVersion: v1, kind: Secret, metadata: {name: tlsN}, type: kubernetes.io/tls,
+    stringData: {tls.crt: certificate.V, tls.key: key.V}}`,
+  `{apiVersion: gateway.networking.k8s.io/v1, kind: BackendTLSPolicy, metadata: {name: tN}, spec: {
+    targetRefs: [{group: sluice.dev, kind: Backend, name: bV}, {group: "", kind: Service, name: sN}],
+    validation: {hostname: a.example, caCertificateRefs: [{group: "", kind: ConfigMap, name: ca}]}}}`,
+  `{apiVersion: gateway.networking.k8s.io/v1, kind: BackendTLSPolicy, metadata: {name: tN}, spec: {
+    targetRefs: [{group: "", kind: Service, name: s0, sectionName: web}],
+    validation: {hostname: b.example, wellKnownCACertificates: System}}}`,
+  `{apiVersion: sluice.dev/v1alpha1, kind: ClientTrafficPolicy, metadata: {name: cN}, spec: {
+    targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge, sectionName: https}],
+    proxyProtocol: {}, tls: {clientValidation: {caCertificateRefs: [{name: tlsN}]}}}}`,
   `{apiVersion: v1, kind: Secret, metadata: {name: key}, stringData: {apiKey: keyV}}`,
   `{apiVersion: gateway.networking.k8s.io/v1, kind: ReferenceGrant,
     metadata: {name: grant, namespace: other}, spec: {
@@ -129,8 +147,13 @@ interface Step {
 }
 
 function take(set: ResourceSet, { document, name, version, act }: Step): readonly ResourceChange[] {
-  const text = (CHANGING[document] ?? "").replaceAll(/\bN\b|(?<=[a-z])N/g, String(name));
-  const [draft] = parseDrafts(text.replaceAll(/V(?=[\W]|$)/g, String(version)));
+  const text = (CHANGING[document] ?? "").replaceAll(/\bN\b|(?<=[a-z])N(?![a-z])/g, String(name));
+  const numbered = text.replaceAll(/V(?=[\W]|$)/g, String(version));
+  const [draft] = parseDrafts(
+    numbered
+      .replaceAll(/certificate\.\d/g, JSON.stringify(SERVED[version]?.certificate ?? "none"))
+      .replaceAll(/key\.\d/g, JSON.stringify(SERVED[version]?.privateKey ?? "none")),
+  );
   assert.ok(draft);
   const { kind } = draft;
   const { namespace, name: own } = draft.metadata;

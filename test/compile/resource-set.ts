@@ -1,5 +1,6 @@
 /** Resources for the tests of the compiler: parsed as a file is, and given what a store gives. */
 import assert from "node:assert/strict";
+import type { KeyPairText } from "../../src/compile/certificates.ts";
 import type { CompileInput, ResourceChange } from "../../src/compile/compiled.ts";
 import { formatIssue } from "../../src/resource/issue.ts";
 import { parseDocuments } from "../../src/resource/parse.ts";
@@ -12,6 +13,7 @@ const FIRST_CREATED_MS = Date.UTC(2026, 0, 1);
 /** A set of resources that can be changed, and says what changed as a watch would. */
 export class ResourceSet implements CompileInput {
   readonly unavailableSockets = new Map<string, string>();
+  readonly certificateFiles = new Map<string, KeyPairText>();
   readonly #resources = new Map<string, Resource>();
   readonly #lists = new Map<string, readonly Resource[]>();
   #created = 0;

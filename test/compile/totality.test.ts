@@ -67,7 +67,8 @@ function checkReferences({ parts }: Compiled): void {
   }
 }
 
-const KEY = /"(?:(?:table|page|rule|models|split|pool|keys|keyPage)\/[^"]*)"/g;
+const KEY =
+  /"(?:(?:table|page|rule|models|split|pool|keys|keyPage|certificate|authorities|client)\/[^"]*)"/g;
 
 function namedBy(json: string): readonly string[] {
   return [...json.matchAll(KEY)].map(([quoted]) => JSON.parse(quoted) as string);

@@ -1,0 +1,178 @@
+/**
+ * TLS of HTTPS listeners: their certificates, and whose certificates clients must present. A
+ * reference that cannot be followed is said on the listener; a listener without any certificate, or
+ * without any of the authorities that it should verify clients by, is not served.
+ */
+import { sha256 } from "../base/hash.ts";
+import type { ClientTrafficPolicy } from "../resource/client-traffic-policy.ts";
+import type { Gateway } from "../resource/gateway.ts";
+import type { ConditionDraft } from "../resource/resource.ts";
+import type { AuthorityReference } from "../resource/tls.ts";
+import {
+  certificateFileOf,
+  readAuthorities,
+  readCertificate,
+  readCertificateFile,
+} from "./certificates.ts";
+import type { CertificateDeps, KeyPair, Referrer } from "./certificates.ts";
+import type { AuthoritiesPart, ListenerTls, TlsVersion } from "./program.ts";
+
+type ListenerSpec = Gateway["spec"]["listeners"][number];
+
+export interface ListenerTlsNode {
+  readonly tls: ListenerTls;
+  readonly keyPairs: readonly KeyPair[];
+  readonly authorities: AuthoritiesPart | undefined;
+}
+
+export interface ListenerTlsResult {
+  readonly node?: ListenerTlsNode;
+  /** `ResolvedRefs` where some reference cannot be followed. */
+  readonly unresolved?: ConditionDraft;
+  /** Why the listener is not served. */
+  readonly problem?: ConditionDraft;
+}
+
+export interface ListenerTlsInput {
+  readonly gateway: Gateway;
+  readonly spec: ListenerSpec;
+  readonly policy: ClientTrafficPolicy | undefined;
+}
+
+/** Reads the TLS of one HTTPS listener. */
+export function readListenerTls(
+  deps: CertificateDeps,
+  { gateway, spec, policy }: ListenerTlsInput,
+): ListenerTlsResult {
+  const { namespace } = gateway.metadata;
+  const { keyPairs, problems } = readKeyPairs(deps, spec, gatewayReferrer(namespace));
+  const validation = readValidation(deps, { gateway, spec, policy });
+  const unresolved = unresolvedOf([...problems, ...(validation?.problems ?? [])]);
+  const said = unresolved === undefined ? {} : { unresolved };
+  if (keyPairs.length === 0) {
+    const message = problems[0]?.message ?? "tls names no certificate";
+    const condition = unresolved ?? refused("ResolvedRefs", "InvalidCertificateRef", message);
+    return { unresolved: condition, problem: { ...condition, type: "Programmed" } };
+  }
+  if (validation !== undefined && validation.authorities === undefined) {
+    const message = validation.problems.map((one) => one.message).join("; ");
+    return { ...said, problem: refused("Accepted", "NoValidCACertificate", message) };
+  }
+  const settings = policy?.spec.tls;
+  const tls: ListenerTls = {
+    certificates: keyPairs.map(({ part }) => part.key),
+    minVersion: versionOf(settings?.minVersion, "TLSv1.2"),
+    maxVersion: versionOf(settings?.maxVersion, "TLSv1.3"),
+    ...(settings?.ciphers !== undefined && { ciphers: settings.ciphers }),
+    alpnProtocols: settings?.alpnProtocols ?? ["h2", "http/1.1"],
+    ...(validation?.authorities !== undefined && {
+      clientValidation: { authorities: validation.authorities.key, mode: validation.mode },
+    }),
+  };
+  return { ...said, node: { tls, keyPairs, authorities: validation?.authorities } };
+}
+
+function versionOf(version: string | undefined, otherwise: TlsVersion): TlsVersion {
+  if (version === "1.2") return "TLSv1.2";
+  return version === "1.3" ? "TLSv1.3" : otherwise;
+}
+
+/** Who refers where a Gateway does. */
+export function gatewayReferrer(namespace: string): Referrer {
+  return { group: "gateway.networking.k8s.io", kind: "Gateway", namespace };
+}
+
+interface Unresolved {
+  readonly reason: string;
+  readonly message: string;
+}
+
+function readKeyPairs(
+  deps: CertificateDeps,
+  spec: ListenerSpec,
+  from: Referrer,
+): { readonly keyPairs: readonly KeyPair[]; readonly problems: readonly Unresolved[] } {
+  const keyPairs: KeyPair[] = [];
+  const problems: Unresolved[] = [];
+  const note = ({ reason, message }: Unresolved): void => {
+    problems.push({
+      reason: reason === "RefNotPermitted" ? reason : "InvalidCertificateRef",
+      message,
+    });
+  };
+  for (const ref of spec.tls?.certificateRefs ?? []) {
+    const read = readCertificate(deps, from, ref);
+    if ("problem" in read) note(read.problem);
+    else keyPairs.push(read);
+  }
+  const files = certificateFileOf(spec);
+  if (files !== undefined) {
+    const { pair, problem } = readCertificateFile(deps.input, files);
+    if (pair !== undefined) keyPairs.push(pair);
+    if (problem !== undefined) note(problem);
+  }
+  return { keyPairs, problems };
+}
+
+type Mode = NonNullable<ListenerTls["clientValidation"]>["mode"];
+
+interface Validation {
+  readonly mode: Mode;
+  /** Undefined where not one of the references can be followed. */
+  readonly authorities: AuthoritiesPart | undefined;
+  readonly problems: readonly Unresolved[];
+}
+
+/** The policy's word holds before the Gateway's own, and a port's before the default. */
+function readValidation(
+  deps: CertificateDeps,
+  { gateway, spec, policy }: ListenerTlsInput,
+): Validation | undefined {
+  const ofPolicy = policy?.spec.tls?.clientValidation;
+  if (policy !== undefined && ofPolicy !== undefined) {
+    const { namespace } = policy.metadata;
+    const from = { group: "sluice.dev", kind: "ClientTrafficPolicy", namespace };
+    const mode = ofPolicy.optional === true ? "optional" : "required";
+    return validate(deps, from, { mode, refs: ofPolicy.caCertificateRefs });
+  }
+  const ofGateway = frontendValidation(gateway, spec.port);
+  if (ofGateway === undefined) return undefined;
+  const from = gatewayReferrer(gateway.metadata.namespace);
+  const mode = ofGateway.mode === "AllowInsecureFallback" ? "insecure" : "required";
+  return validate(deps, from, { mode, refs: ofGateway.caCertificateRefs });
+}
+
+/** Gateway API `spec.tls.frontend`: what holds on a port. */
+export function frontendValidation(gateway: Gateway, port: number) {
+  const frontend = gateway.spec.tls?.frontend;
+  const ofPort = frontend?.perPort?.find((one) => one.port === port);
+  return ofPort === undefined ? frontend?.default.validation : ofPort.tls.validation;
+}
+
+function validate(
+  deps: CertificateDeps,
+  from: Referrer,
+  { mode, refs }: { readonly mode: Mode; readonly refs: readonly AuthorityReference[] },
+): Validation {
+  const { pem, problems } = readAuthorities(deps, from, refs);
+  const authorities: AuthoritiesPart | undefined =
+    pem === ""
+      ? undefined
+      : { type: "authorities", key: `authorities/${sha256(pem).slice(0, 16)}`, pem };
+  const said = problems.map(({ reason, message }) => ({
+    reason: reason === "InvalidKind" ? "InvalidCACertificateKind" : reason,
+    message,
+  }));
+  return { mode, authorities, problems: said };
+}
+
+function unresolvedOf(problems: readonly Unresolved[]): ConditionDraft | undefined {
+  const [first] = problems;
+  if (first === undefined) return undefined;
+  const message = [...new Set(problems.map((one) => one.message))].join("; ");
+  return refused("ResolvedRefs", first.reason, message);
+}
+
+function refused(type: string, reason: string, message: string): ConditionDraft {
+  return { type, status: "False", reason, message };
+}
