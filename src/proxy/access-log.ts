@@ -17,9 +17,18 @@ interface Chunk {
   readonly lines: number;
 }
 
+/** Where the next line goes: it is written to `bytes` from `used` on, and `lineTo` says where it ends. */
+export interface LogRoom {
+  readonly bytes: Buffer;
+  readonly used: number;
+  lineTo(end: number): void;
+}
+
 export interface AccessLog {
   /** One JSON object and its line end, in ASCII. */
   line(text: string): void;
+  /** For lines that are written as bytes, where there is such a way and room for `bytesMax` more. */
+  room?(bytesMax: number): LogRoom | null;
   /** Lines that were not written: the destination was full, failing or too slow. */
   readonly dropped: number;
   /** Resolves once everything was handed to the destination or given up; then closes it. */
@@ -42,12 +51,12 @@ export function openAccessLog(destination: string, clock: Clock): AccessLog {
   return new FileLog(destination === "-" ? 1 : openSync(destination, "a", 0o640), clock);
 }
 
-class FileLog implements AccessLog {
+class FileLog implements AccessLog, LogRoom {
   readonly #descriptor: number;
   readonly #clock: Clock;
   /** Where lines are put; a line is in memory once, and no string outlives its request. */
-  #chunk: Buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES);
-  #used = 0;
+  bytes: Buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES);
+  used = 0;
   #lines = 0;
   /** Full chunks, oldest first. The first one is being written while `#writing`. */
   readonly #full: Chunk[] = [];
@@ -67,15 +76,23 @@ class FileLog implements AccessLog {
   }
 
   line(text: string): void {
-    if (this.#used + text.length > CHUNK_BYTES) {
-      this.#seal();
-      this.#flush();
-    }
-    if (this.#used + text.length > CHUNK_BYTES || this.#full.length >= CHUNKS_MAX) {
+    if (this.room(text.length) === null) {
       this.#dropped++;
       return;
     }
-    this.#used += this.#chunk.write(text, this.#used, "latin1");
+    this.lineTo(this.used + this.bytes.write(text, this.used, "latin1"));
+  }
+
+  room(bytesMax: number): LogRoom | null {
+    if (this.used + bytesMax > CHUNK_BYTES) {
+      this.#seal();
+      this.#flush();
+    }
+    return this.used + bytesMax > CHUNK_BYTES || this.#full.length >= CHUNKS_MAX ? null : this;
+  }
+
+  lineTo(end: number): void {
+    this.used = end;
     this.#lines++;
     if (this.#cancelFlush !== undefined || this.#writing) return;
     this.#cancelFlush = this.#clock.after(FLUSH_MS, () => this.#flush());
@@ -97,10 +114,10 @@ class FileLog implements AccessLog {
   /** Puts the present chunk among those to be written, and begins another one. */
   #seal(): void {
     if (this.#full.length >= CHUNKS_MAX || this.#lines === 0) return;
-    this.#full.push({ bytes: this.#chunk, length: this.#used, lines: this.#lines });
-    this.#chunk = this.#spare ?? Buffer.allocUnsafeSlow(CHUNK_BYTES);
+    this.#full.push({ bytes: this.bytes, length: this.used, lines: this.#lines });
+    this.bytes = this.#spare ?? Buffer.allocUnsafeSlow(CHUNK_BYTES);
     this.#spare = undefined;
-    this.#used = 0;
+    this.used = 0;
     this.#lines = 0;
   }
 

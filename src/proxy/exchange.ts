@@ -5,7 +5,7 @@
  */
 import type { RequestHead } from "../http1/request-head.ts";
 import { FIELD } from "../shared/metrics.ts";
-import { jsonText } from "./access-log.ts";
+import { accessLine } from "./access-line.ts";
 import { Choice } from "./choose.ts";
 import type { Connection } from "./connection.ts";
 import type { ErrorCode } from "./error.ts";
@@ -116,7 +116,10 @@ export class Exchange {
     const row = rule === null ? plane.unmatchedRow : rule.row;
     if (status === 499) plane.metrics.add(row, FIELD.clientGone, 1);
     else plane.metrics.add(row, FIELD.response1xx + Math.floor(status / 100) - 1, 1);
-    plane.accessLog.line(accessLine(this, nowMs));
+    const { known } = this;
+    if (known === null || !known.line.write(this, nowMs)) {
+      plane.accessLog.line(accessLine(this, nowMs));
+    }
     this.connection.exchangeDone(this, nowMs);
   }
 }
@@ -133,52 +136,4 @@ export interface ResponseTap {
   /** Bytes of `buffer` from `start` to `end`, valid during the call. */
   bytes(buffer: Buffer, start: number, end: number): void;
   finish(nowMs: number): void;
-}
-
-/**
- * One line of the access log. The query is left out, for keys travel in it; times are whole
- * microseconds, sizes are bytes of bodies.
- */
-function accessLine(x: Exchange, nowMs: number): string {
-  const { head, plane, connection, arm } = x;
-  const route = x.rule === null ? "" : x.rule.route;
-  const upstreamUs = x.upstreamHeadMs < 0 ? "null" : micros(x.upstreamHeadMs);
-  // A valid host has no character that JSON escapes. What few values take is looked up.
-  return `{"time":"${plane.wallTime.timestamp(x.startedMs)}","requestId":"${x.requestId}${connection.loggedClient}${head.method}","host":"${head.host}","path":${jsonText(head.path)}${outcomeText(x)}${micros(nowMs - x.startedMs)},"upstreamUs":${upstreamUs}${armText(route, arm === null ? "" : arm.arm.id)}${x.endpointText}${attemptsText(x)}${x.bytesOut}}\n`;
-}
-
-function outcomeText({ status, reason }: Exchange): string {
-  if (status === 200 && reason === "ok") return PLAIN_OUTCOME;
-  return `,"status":${status},"reason":"${reason}","durationUs":`;
-}
-
-function attemptsText({ attempts, shielded, clientId, bytesIn }: Exchange): string {
-  if (attempts === 1 && !shielded && clientId === "" && bytesIn === 0) return PLAIN_ATTEMPTS;
-  return `,"attempts":${attempts},"shielded":${shielded},"clientId":${jsonText(clientId)},"bytesIn":${bytesIn},"bytesOut":`;
-}
-
-/** Most lines say the same here, and each piece less is a piece less to be joined. */
-const PLAIN_OUTCOME = ',"status":200,"reason":"ok","durationUs":';
-const PLAIN_ATTEMPTS = ',"attempts":1,"shielded":false,"clientId":"","bytesIn":0,"bytesOut":';
-
-/** Route and arm as they stand in a line, by route and then by arm. */
-const armTexts = new Map<string, Map<string, string>>();
-const ARM_TEXTS_MAX = 1024;
-
-function armText(route: string, armId: string): string {
-  const known = armTexts.get(route)?.get(armId);
-  if (known !== undefined) return known;
-  const text = `,"route":${jsonText(route)},"arm":${jsonText(armId)},"endpoint":`;
-  if (armTexts.size >= ARM_TEXTS_MAX) armTexts.clear();
-  let ofRoute = armTexts.get(route);
-  if (ofRoute === undefined || ofRoute.size >= ARM_TEXTS_MAX) {
-    ofRoute = new Map();
-    armTexts.set(route, ofRoute);
-  }
-  ofRoute.set(armId, text);
-  return text;
-}
-
-function micros(milliseconds: number): number {
-  return Math.round(milliseconds * 1000);
 }

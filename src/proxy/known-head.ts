@@ -9,6 +9,7 @@
  */
 import type { RequestHead } from "../http1/request-head.ts";
 import type { ResponseHead } from "../http1/response-head.ts";
+import { KnownLine } from "./access-line.ts";
 import type { Exchange } from "./exchange.ts";
 import { copyOf } from "./peer.ts";
 import { KnownBytes, type ReadBuffer } from "./read-buffer.ts";
@@ -27,6 +28,7 @@ export class KnownHead {
   /** Nobody changes it: no rule that edits heads has a known head. */
   readonly head: RequestHead;
   readonly rule: LinkedRule;
+  readonly line: KnownLine;
   /** The answer that it had last, where that came twice. */
   answer: KnownAnswer | null = null;
   /** The head of the answer before, as text. */
@@ -37,7 +39,9 @@ export class KnownHead {
   #upstream: Buffer;
   readonly #idAt: number;
 
-  constructor({ head, connection }: Exchange, rule: LinkedRule, served: LinkedSocket) {
+  constructor(x: Exchange, rule: LinkedRule, served: LinkedSocket) {
+    const { head, connection } = x;
+    this.line = new KnownLine(x);
     const before = head.keptFromStart() + connection.ownLines(head.authority);
     this.bytes = new KnownBytes(head.text.slice(0, head.end + 2));
     this.head = head;

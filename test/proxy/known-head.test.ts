@@ -1,8 +1,12 @@
 /** Heads that repeat on a connection: what is kept of them, and what is each request's own. */
 import assert from "node:assert/strict";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import type { Socket } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, test } from "node:test";
-import { NO_ACCESS_LOG } from "../../src/proxy/access-log.ts";
+import { systemClock } from "../../src/base/clock.ts";
+import { NO_ACCESS_LOG, openAccessLog } from "../../src/proxy/access-log.ts";
 import { CANARY, oneRoute, poolPart, splitPart, STABLE, testGateway } from "../support/gateway.ts";
 import { origin, RawClient, rawOrigin, type RawOrigin, settled } from "../support/upstream.ts";
 
@@ -161,6 +165,39 @@ test("limits count each, and each has a line in the log", async () => {
     app.requests.map(({ headers }) => headers["x-request-id"]),
   );
   assert.ok(lines.every(({ path }) => path === "/a"));
+});
+
+test("a line that is written as bytes says what one of text says", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "sluice-known-"));
+  const file = join(folder, "access.log");
+  const accessLog = openAccessLog(file, systemClock);
+  const statusOf = (count: number): number => (count === 10 ? 404 : 200);
+  let count = 0;
+  await using app = await scripted(() =>
+    plain("x".repeat(count % 12)).replace("200", String(statusOf(count++))),
+  );
+  {
+    await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port] }), accessLog });
+    using client = new RawClient(gateway.port);
+    for (let asked = 0; asked < 30; asked++) await ask(client, GET.replace("?b=1", "?secret=1"));
+  }
+  const lines = readFileSync(file, "latin1").trimEnd().split("\n");
+  rmSync(folder, { recursive: true });
+  const shape = (line: string): string =>
+    line
+      .replace(/"time":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"/, "TIME")
+      .replace(/"requestId":"[0-9a-f]{32}"/, "ID")
+      .replace(/"durationUs":\d+,"upstreamUs":\d+/, "US")
+      .replace(/"bytesOut":\d+}$/, "OUT");
+  assert.equal(lines.length, 30);
+  assert.equal(new Set(lines.filter((_, at) => at !== 10).map(shape)).size, 1);
+  assert.match(shape(lines[29] ?? ""), /^\{TIME,ID,.*US,.*OUT$/);
+  for (const [at, line] of lines.entries()) {
+    const said = JSON.parse(line) as Record<string, number>;
+    assert.equal(said["status"], statusOf(at));
+    assert.equal(said["bytesOut"], at % 12);
+    assert.ok((said["upstreamUs"] ?? 0) <= (said["durationUs"] ?? -1));
+  }
 });
 
 describe("answers that repeat", () => {
