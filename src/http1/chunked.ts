@@ -147,3 +147,13 @@ export function chunkLine(byteLength: number): string {
 }
 
 export const LAST_CHUNK = "0\r\n\r\n";
+
+/** Bytes as one chunk in one buffer of their own: size, data, CRLF. */
+export function framedChunk(buffer: Buffer, start: number, end: number): Buffer {
+  const size = chunkLine(end - start);
+  const framed = Buffer.allocUnsafe(size.length + end - start + 2);
+  framed.write(size, "latin1");
+  buffer.copy(framed, size.length, start, end);
+  framed.write("\r\n", framed.length - 2, "latin1");
+  return framed;
+}

@@ -9,11 +9,13 @@ import { REQUEST_ID_CHARS } from "./request-id.ts";
  * microseconds, sizes are bytes of bodies.
  */
 export function accessLine(x: Exchange, nowMs: number): string {
-  const { head, plane, connection, arm } = x;
+  const { head, plane, client, arm } = x;
   const route = x.rule === null ? "" : x.rule.route;
   const upstreamUs = x.upstreamHeadMs < 0 ? "null" : micros(x.upstreamHeadMs);
+  const { logged } = client.peer;
+  const loggedClient = head.version === 10 ? logged.replace("HTTP/1.1", "HTTP/1.0") : logged;
   // A valid host has no character that JSON escapes. What few values take is looked up.
-  return `{"time":"${plane.wallTime.timestamp(x.startedMs)}","requestId":"${x.requestId}${connection.loggedClient}${head.method}","host":"${head.host}","path":${jsonText(head.path)}${outcomeText(x)}${micros(nowMs - x.startedMs)},"upstreamUs":${upstreamUs}${armText(route, arm === null ? "" : arm.arm.id)}${x.endpointText}${attemptsText(x)}${x.bytesOut}}\n`;
+  return `{"time":"${plane.wallTime.timestamp(x.startedMs)}","requestId":"${x.requestId}${loggedClient}${head.method}","host":"${head.host}","path":${jsonText(head.path)}${outcomeText(x)}${micros(nowMs - x.startedMs)},"upstreamUs":${upstreamUs}${armText(route, arm === null ? "" : arm.arm.id)}${x.endpointText}${attemptsText(x)}${x.bytesOut}}\n`;
 }
 
 function outcomeText({ status, reason }: Exchange): string {
@@ -79,9 +81,9 @@ export class KnownLine {
   readonly #middle: Buffer;
   readonly #ends: LineEnd[] = [];
 
-  constructor({ connection, head }: Exchange) {
+  constructor({ client, head }: Exchange) {
     const request = `${head.method}","host":"${head.host}","path":${jsonText(head.path)}`;
-    this.#middle = Buffer.from(`${connection.loggedClient}${request}${PLAIN_OUTCOME}`, "latin1");
+    this.#middle = Buffer.from(`${client.peer.logged}${request}${PLAIN_OUTCOME}`, "latin1");
   }
 
   /** Writes the line of `x`; false where it is not a plain one, or the log takes no bytes. */

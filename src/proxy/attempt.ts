@@ -6,7 +6,6 @@
  * failure that was hidden so still counts against the arm that failed.
  */
 import type { ResponseHead } from "../http1/response-head.ts";
-import { LAST_CHUNK } from "../http1/chunked.ts";
 import { FIELD, OUTCOMES } from "../shared/metrics.ts";
 import { armRow, openArm, otherArm } from "./choose.ts";
 import { errorRow, outcomeOf, type ErrorCode } from "./error.ts";
@@ -14,18 +13,10 @@ import type { Exchange } from "./exchange.ts";
 import type { KnownAnswer } from "./known-head.ts";
 import { chooseEndpoint, type Endpoint } from "./pool.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
-import {
-  framedChunk,
-  relayBody,
-  relayEnd,
-  relayFlush,
-  relayHead,
-  relayInterim,
-  relayKnown,
-} from "./relay.ts";
+import { relayBody, relayEnd, relayFlush, relayHead, relayInterim, relayKnown } from "./relay.ts";
 import { respondError } from "./respond.ts";
 import type { LinkedArm } from "./snapshot.ts";
-import { CONNECTING, type Upstream, type UpstreamEvents } from "./upstream.ts";
+import type { UpstreamEvents, UpstreamStream } from "./upstream-stream.ts";
 
 /** Endpoints that are tried before a request is given up for want of a connection. */
 const CONNECT_TRIES_MAX = 3;
@@ -64,7 +55,6 @@ export function startAttempt(x: Exchange, arm: LinkedArm, fresh: Endpoint | null
     own(x, idle);
     if (headOnly(x)) {
       idle.claim();
-      x.plane.outbox.add(idle);
     } else {
       dispatch(x, idle, x.attemptStartedMs);
     }
@@ -94,7 +84,7 @@ function chooseRoomy(
   }
 }
 
-function own(x: Exchange, upstream: Upstream): void {
+function own(x: Exchange, upstream: UpstreamStream): void {
   x.upstream = upstream;
   upstream.exchange = x;
   upstream.endpoint.inFlight++;
@@ -104,7 +94,7 @@ function own(x: Exchange, upstream: Upstream): void {
  * Sends the request on a connection that is ready. The gate is read here, with nothing between the
  * reading and the writing: an arm that was closed meanwhile gets nothing.
  */
-function dispatch(x: Exchange, upstream: Upstream, nowMs: number): void {
+function dispatch(x: Exchange, upstream: UpstreamStream, nowMs: number): void {
   const arm = x.arm as LinkedArm;
   if (!x.plane.gates.isOpen(arm.gate)) {
     upstream.cancel();
@@ -112,38 +102,34 @@ function dispatch(x: Exchange, upstream: Upstream, nowMs: number): void {
     return;
   }
   x.dispatched = true;
-  upstream.expect(x.head.method, x.tap !== null);
-  const { socket } = upstream;
-  if (headOnly(x)) {
-    if (x.known === null) upstream.writer.write(x.upstreamHead);
-    else x.known.send(upstream.writer, x.plane.requestIds, x.idNumber);
-    upstream.requestSent = true;
-    limitHead(x, upstream, nowMs);
-    return;
-  }
-  socket.cork();
-  socket.write(x.upstreamHead, "latin1");
-  for (const slice of x.held ?? []) writeSlice(x, upstream, slice);
-  x.held = null;
-  if (x.bodyEnded) endBody(x);
-  socket.uncork();
+  const whole = headOnly(x);
+  upstream.sendHead(x, whole);
+  if (!whole) sendHeld(x, upstream);
   limitHead(x, upstream, nowMs);
-  if (!socket.writableNeedDrain) x.connection.resume();
+  if (!whole && !upstream.full) x.client.resume();
+}
+
+/** Sends what came of the body before there was somebody to send it to. */
+function sendHeld(x: Exchange, upstream: UpstreamStream): void {
+  for (const slice of x.held ?? []) upstream.sendBody(x, slice);
+  x.held = null;
+  if (x.bodyEnded) upstream.sendEnd(x, "");
+  upstream.flush();
 }
 
 /**
  * Limits how long the backend may take for its response's head. It cannot answer before it has the
  * request, so the time begins with the request's last byte, or where the backend takes no more of it.
  */
-function limitHead(x: Exchange, upstream: Upstream, nowMs = performance.now()): void {
-  const waited = upstream.requestSent || upstream.socket.writableNeedDrain;
+function limitHead(x: Exchange, upstream: UpstreamStream, nowMs = performance.now()): void {
+  const waited = upstream.requestSent || upstream.full;
   const limitMs = x.arm?.pool.value?.part.responseHeadTimeoutMs ?? 60_000;
   const headMs = waited ? nowMs + limitMs : Infinity;
   x.plane.wheel.schedule(upstream, Math.min(headMs, attemptDeadlineMs(x)));
 }
 
 /** Limits how long the backend may be silent in its response, unless the client is waited for. */
-function limitSilence(x: Exchange, upstream: Upstream): void {
+function limitSilence(x: Exchange, upstream: UpstreamStream): void {
   const { responseIdleMs } = x.plane.timeouts;
   const silentMs = upstream.paused ? Infinity : performance.now() + responseIdleMs;
   x.plane.wheel.schedule(upstream, Math.min(silentMs, attemptDeadlineMs(x)));
@@ -200,7 +186,7 @@ export function forwardBody(x: Exchange, slice: Buffer): boolean {
     x.held.push(slice);
     return x.heldBytes < HELD_BYTES_MAX;
   }
-  if (writeSlice(x, upstream, slice)) return true;
+  if (upstream.sendBody(x, slice)) return true;
   if (!x.responseStarted) limitHead(x, upstream);
   return false;
 }
@@ -209,24 +195,13 @@ export function forwardBody(x: Exchange, slice: Buffer): boolean {
 const HELD_BYTES_MAX = 64 * 1024;
 const HELD_SLICES_MAX = 64;
 
-function writeSlice(x: Exchange, upstream: Upstream, slice: Buffer): boolean {
-  const bytes = x.chunkedUp ? framedChunk(slice, 0, slice.length) : slice;
-  return upstream.socket.write(bytes);
-}
-
 /** The request's body is complete. */
 export function forwardEnd(x: Exchange): void {
   if (x.collector !== null) x.collector.end(x);
   else if (x.dispatched && x.upstream !== null) {
-    endBody(x);
+    x.upstream.sendEnd(x, "");
     if (!x.responseStarted) limitHead(x, x.upstream);
   }
-}
-
-function endBody(x: Exchange): void {
-  if (x.upstream === null) return;
-  if (x.chunkedUp) x.upstream.socket.write(LAST_CHUNK, "latin1");
-  x.upstream.requestSent = true;
 }
 
 /** Ends the attempt because the request is over; it counts for nobody. */
@@ -266,7 +241,7 @@ function giveUp(x: Exchange, code: ErrorCode): void {
   else respondError(x, code);
 }
 
-function failed(upstream: Upstream, x: Exchange, code: ErrorCode): void {
+function failed(upstream: UpstreamStream, x: Exchange, code: ErrorCode): void {
   x.upstream = null;
   const dead = code === "upstream_reset" && upstream.reused && !upstream.answered;
   const unsent = x.bodyEnded && x.held === null && !upstream.requestSent;
@@ -304,7 +279,7 @@ function hasOther(x: Exchange): boolean {
   return x.plane.pools.of(pool).endpoints.some((endpoint) => !x.excluded.includes(endpoint));
 }
 
-function answered(upstream: Upstream, response: ResponseHead, whole: string | null): void {
+function answered(upstream: UpstreamStream, response: ResponseHead, whole: string | null): void {
   const x = upstream.exchange as Exchange;
   if (response.status < 200) {
     // While stable may still answer, nothing of the canary's may reach the client; 100 answers an
@@ -329,7 +304,7 @@ function answered(upstream: Upstream, response: ResponseHead, whole: string | nu
 
 /** An answer whose head came before, and which is no failure, stands in `from`. */
 function answeredAgain(
-  upstream: Upstream,
+  upstream: UpstreamStream,
   x: Exchange,
   { known, from }: { known: KnownAnswer; from: ReadBuffer },
 ): void {
@@ -341,23 +316,23 @@ function shieldArmFor(x: Exchange): LinkedArm | null {
   return x.repeatable ? shieldArm(x) : null;
 }
 
-function ended(x: Exchange, nowMs: number): void {
+function ended(x: Exchange, trailers: string, nowMs: number): void {
   x.upstream = null;
   count(x, x.status >= 500 ? STATUS_5XX : OK, nowMs);
-  relayEnd(x);
+  relayEnd(x, trailers);
   x.finish(nowMs);
 }
 
 /** Which timeout it was. Where it is the client that is waited for, the arm is not to blame. */
-function timeoutCode(upstream: Upstream, x: Exchange, nowMs: number): ErrorCode {
+function timeoutCode(upstream: UpstreamStream, x: Exchange, nowMs: number): ErrorCode {
   if (upstream.paused && x.responseStarted) return "client_stalled";
-  if (x.dispatched && !x.bodyEnded && !upstream.socket.writableNeedDrain) {
+  if (x.dispatched && !x.bodyEnded && !upstream.full) {
     return "request_timed_out";
   }
   if (nowMs >= x.deadlineMs) return "request_timeout";
   if (nowMs >= attemptDeadlineMs(x)) return "attempt_timeout";
   if (x.responseStarted) return "response_stalled";
-  return upstream.state === CONNECTING ? "upstream_connect_timeout" : "upstream_head_timeout";
+  return upstream.connecting ? "upstream_connect_timeout" : "upstream_head_timeout";
 }
 
 /** What every upstream connection of a worker reports to. */
@@ -376,7 +351,7 @@ export const ATTEMPT_EVENTS: UpstreamEvents = {
   ended,
   failed,
   drained(x) {
-    x.connection.resume();
+    x.client.resume();
     if (x.upstream !== null && x.dispatched && !x.responseStarted) limitHead(x, x.upstream);
   },
   timeoutCode,

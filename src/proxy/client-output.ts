@@ -54,14 +54,20 @@ export class ClientOutput implements Sender {
   readonly #outbox: Outbox;
   readonly #slots: Slots;
   #corked = false;
+  #closed = false;
   /** Written and to be sent at the end of this turn of the event loop; "" while corked. */
   #unsent = "";
   /** In place of text: a known answer. */
   #slot: Slot | null = null;
 
-  constructor(socket: Socket, { outbox, slots }: { outbox: Outbox; slots: Slots }) {
+  /** `direct` is for sockets whose handle is the kernel's: not for TLS. */
+  constructor(
+    socket: Socket,
+    { outbox, slots }: { outbox: Outbox; slots: Slots },
+    direct: boolean,
+  ) {
     this.#socket = socket;
-    this.#writer = new TextWriter(socket, true);
+    this.#writer = new TextWriter(socket, direct);
     this.#outbox = outbox;
     this.#slots = slots;
   }
@@ -71,7 +77,14 @@ export class ClientOutput implements Sender {
     return this.#writer.pending;
   }
 
+  /** Nothing more is written. What was, leaves. */
+  close(): void {
+    this.send();
+    this.#closed = true;
+  }
+
   write(text: string): void {
+    if (this.#closed) return;
     if (this.#corked) {
       this.#socket.write(text, "latin1");
       return;
@@ -84,6 +97,7 @@ export class ClientOutput implements Sender {
 
   /** Writes `head`, and `body` from `start` to `end`, which are valid during the call. */
   writeAnswer(head: Buffer, body: Buffer, { start, end }: { start: number; end: number }): void {
+    if (this.#closed) return;
     const waits = this.#corked || this.#unsent !== "" || this.#slot !== null;
     const slot = waits ? null : this.#slots.take(head.length + end - start);
     if (slot === null) {
@@ -111,7 +125,7 @@ export class ClientOutput implements Sender {
   }
 
   writeBytes(bytes: Buffer): void {
-    this.#socket.write(bytes);
+    if (!this.#closed) this.#socket.write(bytes);
   }
 
   /** Gathers what is written until `uncork`, so that it leaves in one system call. */

@@ -1,20 +1,23 @@
 /**
- * One accepted connection: bytes to heads, bodies to the exchange, answers in the order of their
- * requests. One request is in flight at a time; what a client pipelines behind it waits, up to a
+ * One accepted HTTP/1.1 connection: bytes to heads, bodies to the exchange, answers in the order of
+ * their requests (answer-writer.ts). One request is in flight at a time; what a client pipelines behind it waits, up to a
  * limit. After a request that could not be read nothing more is parsed (RFC 9112 §2.2).
  */
 import type { Socket } from "node:net";
 import { ChunkedDecoder, type BodySink } from "../http1/chunked.ts";
 import { REQUEST_HEAD_BYTES_MAX, type HeadFault } from "../http1/fault.ts";
 import { judgePartialHead, parseRequestHead, RequestHead } from "../http1/request-head.ts";
+import type { ResponseHead } from "../http1/response-head.ts";
+import { AnswerWriter } from "./answer-writer.ts";
+import { ClientOutput } from "./client-output.ts";
 import { cancelAttempt, forwardBody, forwardEnd, resumeResponse } from "./attempt.ts";
+import type { Client, ClientConnection } from "./client.ts";
 import type { ErrorCode } from "./error.ts";
 import { Exchange } from "./exchange.ts";
 import { handle, handleKnown } from "./handle.ts";
 import { HeadMemory, type KnownHead } from "./known-head.ts";
+import type { Peer } from "./peer.ts";
 import type { Plane } from "./plane.ts";
-import { ClientOutput } from "./client-output.ts";
-import { authorityOf, copyOf, plainAddress } from "./peer.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
 import { isSaneId } from "./request-id.ts";
 import { respondError } from "./respond.ts";
@@ -38,26 +41,25 @@ const LINGER_BYTES_MAX = 1024 * 1024;
 /** Beginnings of heads up to this size are judged at every read, longer ones at line ends. */
 const JUDGED_BYTES = 1024;
 
-export class Connection implements Timed, BodySink {
+export interface ConnectionOptions {
+  readonly peer: Peer;
+  readonly served: Cell<LinkedSocket>;
+  readonly onClosed: (connection: ClientConnection) => void;
+}
+
+export class Connection implements Timed, BodySink, Client, ClientConnection {
   deadlineMs = Infinity;
   wheelTick = -1;
   wheelNext: Timed | null = null;
   wheelPrevious: Timed | null = null;
 
   readonly plane: Plane;
-  readonly clientAddress: string;
-  readonly localPort: number;
-  /** Address and port of this end, for requests that name no host. */
-  readonly localAuthority: string;
-  /** The lines about the client that every request upstream gets. */
-  readonly forwardedLines: string;
-  /** What a line of the access log says of the client, between request id and method. */
-  readonly loggedClient: string;
+  readonly peer: Peer;
   readonly #socket: Socket;
-  readonly #output: ClientOutput;
+  readonly #answers: AnswerWriter;
   readonly #served: Cell<LinkedSocket>;
-  readonly #onClosed: (connection: Connection) => void;
-  readonly #heads = new HeadMemory();
+  readonly #onClosed: (connection: ClientConnection) => void;
+  readonly #heads: HeadMemory;
   #state = READY;
   #exchange: Exchange | null = null;
   #pending: Buffer | null = null;
@@ -69,44 +71,22 @@ export class Connection implements Timed, BodySink {
   #lingered = 0;
   #handled = false;
   #consuming = false;
-  #ownAuthority = "";
-  #ownLines = "";
 
-  constructor(
-    socket: Socket,
-    plane: Plane,
-    {
-      served,
-      onClosed,
-    }: { served: Cell<LinkedSocket>; onClosed: (connection: Connection) => void },
-  ) {
+  /** `socket` is a kernel's or a TLS socket, and paused or read by who calls `read`. */
+  constructor(socket: Socket, plane: Plane, { peer, served, onClosed }: ConnectionOptions) {
     this.#socket = socket;
-    this.#output = new ClientOutput(socket, plane);
+    const output = new ClientOutput(socket, plane, peer.scheme === "http");
+    this.#answers = new AnswerWriter(output);
+    this.#heads = new HeadMemory(output);
     this.plane = plane;
+    this.peer = peer;
     this.#served = served;
     this.#onClosed = onClosed;
-    this.clientAddress = plainAddress(socket.remoteAddress ?? "");
-    this.localPort = socket.localPort ?? 0;
-    this.localAuthority = authorityOf(socket.localAddress ?? "", this.localPort);
-    this.forwardedLines = `x-forwarded-for: ${this.clientAddress}\r\nx-forwarded-proto: http\r\nx-forwarded-port: ${this.localPort}\r\n`;
-    this.loggedClient = `","client":"${this.clientAddress}","method":"`;
     socket.on("end", () => this.#ended());
     socket.on("drain", () => this.#drained());
     socket.on("error", () => this.#gone());
     socket.on("close", () => this.#gone());
     plane.wheel.schedule(this, performance.now() + plane.timeouts.clientIdleMs);
-  }
-
-  /** The lines that every request for `authority` gets, up to its request id. */
-  ownLines(authority: string): string {
-    if (authority !== this.#ownAuthority) {
-      // Copies, for a slice of a head would keep the whole head alive.
-      this.#ownAuthority = copyOf(authority);
-      this.#ownLines = copyOf(
-        `${this.forwardedLines}x-forwarded-host: ${authority}\r\nx-request-id: `,
-      );
-    }
-    return this.#ownLines;
   }
 
   get idle(): boolean {
@@ -138,7 +118,7 @@ export class Connection implements Timed, BodySink {
       return;
     }
     cancelAttempt(x);
-    x.closeAfter = true;
+    x.head.keepAlive = false;
     respondError(x, "internal");
   }
 
@@ -362,26 +342,46 @@ export class Connection implements Timed, BodySink {
     if ((this.#pending?.length ?? 0) <= PIPELINED_BYTES_MAX) this.#socket.resume();
   }
 
-  write(text: string): void {
-    if (this.#state !== CLOSED) this.#output.write(text);
+  sendContinue(): void {
+    this.#answers.output.write("HTTP/1.1 100 Continue\r\n\r\n");
   }
 
-  writeAnswer(head: Buffer, body: Buffer, range: { start: number; end: number }): void {
-    if (this.#state !== CLOSED) this.#output.writeAnswer(head, body, range);
+  sendInterim(x: Exchange, head: ResponseHead): void {
+    if (x.head.version !== 10) this.#answers.interim(head);
   }
 
-  writeBytes(bytes: Buffer): void {
-    if (this.#state !== CLOSED) this.#output.writeBytes(bytes);
+  sendHead(x: Exchange, head: ResponseHead, added: string, whole: string | null): void {
+    this.#answers.closeAfter = this.#closesAfter(x);
+    this.#answers.head(x, head, added, whole);
   }
 
-  /** Gathers what is written until `uncork`, so that it leaves in one system call. */
-  cork(): void {
-    this.#output.cork();
+  sendAnswer(x: Exchange, status: number, lines: string, body: string): void {
+    this.#answers.closeAfter = this.#closesAfter(x);
+    this.#answers.answer(x, status, lines, body);
   }
 
-  /** Sends what was gathered; false where the client has to be waited for. */
-  uncork(): boolean {
-    this.#output.uncork();
+  /**
+   * Whether the connection ends after an answer that begins now. What is left of a request that was
+   * answered early is not waited for, and would have to be read before the next one (RFC 9112 §9.6).
+   */
+  #closesAfter(x: Exchange): boolean {
+    return !x.head.keepAlive || !x.bodyEnded || this.plane.draining;
+  }
+
+  sendBody(buffer: Buffer, start: number, end: number): void {
+    this.#answers.body(buffer, start, end);
+  }
+
+  sendEnd(): void {
+    this.#answers.end();
+  }
+
+  breakOff(): void {
+    this.abort(this.#answers.untilClose);
+  }
+
+  flush(): boolean {
+    this.#answers.output.uncork();
     if (!this.#socket.writableNeedDrain) return true;
     if (this.#exchange !== null) this.#setDeadline(this.plane.timeouts.clientStallMs);
     return false;
@@ -399,12 +399,12 @@ export class Connection implements Timed, BodySink {
   }
 
   /** Called once by every exchange, when its answer has been written or given up. */
-  exchangeDone(x: Exchange, nowMs: number): void {
+  exchangeDone(_x: Exchange, nowMs: number): void {
     this.#exchange = null;
     this.#decoder = null;
     if (this.#state === CLOSED) return;
-    this.uncork();
-    if (x.closeAfter || this.plane.draining) {
+    this.flush();
+    if (this.#answers.closeAfter || this.plane.draining) {
       this.#linger();
       return;
     }
@@ -418,10 +418,10 @@ export class Connection implements Timed, BodySink {
   #linger(): void {
     this.#state = LINGER;
     this.#pending = null;
-    this.#output.send();
+    this.#answers.output.send();
     this.#socket.end();
     const { lingerMs, clientStallMs } = this.plane.timeouts;
-    this.#setDeadline(this.#output.pending ? clientStallMs : lingerMs);
+    this.#setDeadline(this.#answers.output.pending ? clientStallMs : lingerMs);
     if (this.#socket.isPaused()) this.#socket.resume();
   }
 
@@ -446,10 +446,10 @@ export class Connection implements Timed, BodySink {
 
   /** The client has closed its side. */
   #ended(): void {
-    this.#output.send();
+    this.#answers.output.send();
     if (this.#exchange !== null) this.#leave("client_gone");
     // Answers that are written but not sent yet are still sent; then the socket closes by itself.
-    else if (this.#state === READY && this.#output.pending) this.#linger();
+    else if (this.#state === READY && this.#answers.output.pending) this.#linger();
     else if (this.#state === READY) this.abort();
   }
 
@@ -472,7 +472,7 @@ export class Connection implements Timed, BodySink {
   /** Ends the connection at once; `reset` so that its end cannot pass for the end of a body. */
   abort(reset = false): void {
     if (this.#state === CLOSED) return;
-    this.#output.send();
+    this.#answers.output.close();
     this.#state = CLOSED;
     this.#pending = null;
     this.plane.wheel.cancel(this);

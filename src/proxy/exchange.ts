@@ -7,18 +7,18 @@ import type { RequestHead } from "../http1/request-head.ts";
 import { FIELD } from "../shared/metrics.ts";
 import { accessLine } from "./access-line.ts";
 import { Choice } from "./choose.ts";
-import type { Connection } from "./connection.ts";
+import type { Client } from "./client.ts";
 import type { ErrorCode } from "./error.ts";
 import type { KnownHead } from "./known-head.ts";
 import type { Plane } from "./plane.ts";
 import type { Endpoint } from "./pool.ts";
 import type { LinkedArm, LinkedRule } from "./snapshot.ts";
-import type { Upstream } from "./upstream.ts";
+import type { UpstreamStream } from "./upstream-stream.ts";
 
 const NO_ENDPOINTS: readonly Endpoint[] = [];
 
 export class Exchange {
-  readonly connection: Connection;
+  readonly client: Client;
   readonly plane: Plane;
   readonly head: RequestHead;
   readonly startedMs: number;
@@ -40,7 +40,7 @@ export class Exchange {
 
   // The attempt.
   arm: LinkedArm | null = null;
-  upstream: Upstream | null = null;
+  upstream: UpstreamStream | null = null;
   /** The head that goes upstream, made once; the same for every attempt. */
   upstreamHead = "";
   /** Makes the head anew for each arm, where arms need heads of their own; undefined: none can be made. */
@@ -62,7 +62,7 @@ export class Exchange {
   held: Buffer[] | null = null;
   heldBytes = 0;
   bodyEnded: boolean;
-  /** The body goes upstream in chunks, for its length is not known. */
+  /** The length of what goes upstream is not known: HTTP/1 sends it in chunks. */
   chunkedUp = false;
   dispatched = false;
   bytesIn = 0;
@@ -74,28 +74,23 @@ export class Exchange {
   /** Machine-readable: "ok" or a code of the error table. */
   reason: ErrorCode | "ok" | "redirect" = "ok";
   responseStarted = false;
-  chunkedDown = false;
-  /** Only the end of the connection says that the response is complete (an HTTP/1.0 client). */
-  untilClose = false;
-  closeAfter: boolean;
   bytesOut = 0;
   /** Sees every byte of the response's body as it passes. */
   tap: ResponseTap | null = null;
   finished = false;
 
   constructor(
-    connection: Connection,
+    client: Client,
     head: RequestHead,
     { startedMs, known }: { startedMs: number; known: KnownHead | null },
   ) {
-    this.connection = connection;
-    this.plane = connection.plane;
+    this.client = client;
+    this.plane = client.plane;
     this.head = head;
     this.startedMs = startedMs;
     this.known = known;
-    this.idNumber = connection.plane.requestIds.next();
+    this.idNumber = client.plane.requestIds.next();
     this.bodyEnded = !head.hasBody;
-    this.closeAfter = !head.keepAlive;
   }
 
   get requestId(): string {
@@ -120,7 +115,7 @@ export class Exchange {
     if (known === null || !known.line.write(this, nowMs)) {
       plane.accessLog.line(accessLine(this, nowMs));
     }
-    this.connection.exchangeDone(this, nowMs);
+    this.client.exchangeDone(this, nowMs);
   }
 }
 

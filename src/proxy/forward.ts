@@ -33,13 +33,14 @@ const FRAMING: ReadonlySet<string> = new Set([
  * that should be forwarded cannot stand in a header.
  */
 export function upstreamHead(x: Exchange, overrides: Overrides | null): string | undefined {
-  const { head, connection, choice, rule } = x;
+  const { head, choice, rule } = x;
+  const { peer } = x.client;
   const backend = choice.backend;
   const edits = backend?.requestEdits ?? null;
   const auth = rule?.auth ?? null;
   if (isPlain(x) && overrides === null && edits === null && auth === null) {
     // The client's head goes on in one piece, with the gateway's lines behind it.
-    return `${head.text.slice(0, head.end)}${connection.ownLines(head.authority)}${x.requestId}\r\n\r\n`;
+    return `${head.text.slice(0, head.end)}${peer.ownLines(head.authority)}${x.requestId}\r\n\r\n`;
   }
   const target =
     overrides?.target ??
@@ -48,7 +49,7 @@ export function upstreamHead(x: Exchange, overrides: Overrides | null): string |
   const host = overrides?.host ?? backend?.rewriteHost ?? null;
   if (host !== null || head.absolute || head.authority === "") {
     head.dropName("host");
-    text += `host: ${host ?? (head.authority === "" ? connection.localAuthority : head.authority)}\r\n`;
+    text += `host: ${host ?? (head.authority === "" ? peer.localAuthority : head.authority)}\r\n`;
   }
   head.dropName("x-request-id");
   if (auth !== null) {
@@ -75,7 +76,7 @@ export function upstreamHead(x: Exchange, overrides: Overrides | null): string |
   }
   text += head.kept();
   if (edits === null) {
-    text += `${connection.ownLines(head.authority)}${x.requestId}\r\n`;
+    text += `${peer.ownLines(head.authority)}${x.requestId}\r\n`;
   } else {
     for (const [name, value] of ownLines(x)) {
       if (!edits.drop.has(name)) text += `${name}: ${value}\r\n`;
@@ -128,11 +129,11 @@ function framing(x: Exchange): string {
 }
 
 function ownLines(x: Exchange): readonly (readonly [string, string])[] {
-  const { connection } = x;
+  const { peer } = x.client;
   return [
-    ["x-forwarded-for", connection.clientAddress],
-    ["x-forwarded-proto", "http"],
-    ["x-forwarded-port", String(connection.localPort)],
+    ["x-forwarded-for", peer.clientAddress],
+    ["x-forwarded-proto", peer.scheme],
+    ["x-forwarded-port", String(peer.localPort)],
     ["x-forwarded-host", x.head.authority],
     ["x-request-id", x.requestId],
   ];

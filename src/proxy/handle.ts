@@ -38,7 +38,7 @@ export function handleKnown(x: Exchange, known: KnownHead): void {
 function enter(x: Exchange, rule: LinkedRule): void {
   x.rule = rule;
   const { admitDeps } = x.plane;
-  const rejection = admit(rule, x.head, x.connection.clientAddress, admitDeps);
+  const rejection = admit(rule, x.head, x.client.peer.clientAddress, admitDeps);
   if (rejection !== null) {
     respondRejection(x, rejection);
     return;
@@ -60,7 +60,7 @@ function permit(x: Exchange): boolean {
   const { head } = x;
   if (head.method === "CONNECT") {
     // What follows may be bytes for the tunnel, and not another request.
-    x.closeAfter = true;
+    head.keepAlive = false;
     respondError(x, "connect_unsupported");
   } else if (head.method === "TRACE") {
     respondError(x, "method_refused");
@@ -95,13 +95,14 @@ function setTimeouts(
 }
 
 function locationOf(x: Exchange, redirect: NonNullable<LinkedRule["redirect"]>): string {
-  return redirectLocation(redirect, x.head, { scheme: "http", port: x.connection.localPort });
+  const { scheme, localPort } = x.client.peer;
+  return redirectLocation(redirect, x.head, { scheme, port: localPort });
 }
 
 function forward(x: Exchange, rule: LinkedRule): void {
   const { gates, random } = x.plane;
   const { choice } = x;
-  const options = { head: x.head, clientAddress: x.connection.clientAddress, random, gates };
+  const options = { head: x.head, clientAddress: x.client.peer.clientAddress, random, gates };
   const none = choose(choice, rule, rule, options);
   // A redirect of the backendRef itself needs nobody behind it.
   const redirect = choice.backend?.redirect ?? null;
@@ -129,6 +130,6 @@ function forward(x: Exchange, rule: LinkedRule): void {
 function continueBody(x: Exchange): void {
   const { head } = x;
   if (head.expectsContinue && !x.bodyEnded && x.bytesIn === 0) {
-    x.connection.write("HTTP/1.1 100 Continue\r\n\r\n");
+    x.client.sendContinue();
   }
 }

@@ -11,9 +11,10 @@ import type { RequestHead } from "../http1/request-head.ts";
 import type { ResponseHead } from "../http1/response-head.ts";
 import { KnownLine } from "./access-line.ts";
 import type { Exchange } from "./exchange.ts";
+import type { ClientOutput } from "./client-output.ts";
 import { copyOf } from "./peer.ts";
 import { KnownBytes, type ReadBuffer } from "./read-buffer.ts";
-import { REQUEST_ID_CHARS, type RequestIds } from "./request-id.ts";
+import { REQUEST_ID_CHARS } from "./request-id.ts";
 import { generationOfCells, type LinkedRule, type LinkedSocket } from "./snapshot.ts";
 import type { TextWriter } from "./text-writer.ts";
 
@@ -22,6 +23,12 @@ const KNOWN_CHARS_MAX = 2048;
 /** The head of a response goes to the client beside its body, in a buffer of limited size. */
 const ANSWER_HEAD_CHARS_MAX = 1024;
 const BLANK_LINE = "\r\n\r\n";
+
+interface KnownDeps {
+  readonly served: LinkedSocket;
+  /** What the client's connection is written to. */
+  readonly output: ClientOutput;
+}
 
 export class KnownHead {
   readonly bytes: KnownBytes;
@@ -34,19 +41,21 @@ export class KnownHead {
   /** The head of the answer before, as text. */
   #answerText = "";
   readonly #served: LinkedSocket;
+  readonly #output: ClientOutput;
   readonly #generation = generationOfCells();
   /** What goes upstream, with room for the request id. */
   #upstream: Buffer;
   readonly #idAt: number;
 
-  constructor(x: Exchange, rule: LinkedRule, served: LinkedSocket) {
-    const { head, connection } = x;
+  constructor(x: Exchange, rule: LinkedRule, { served, output }: KnownDeps) {
+    const { head, client } = x;
     this.line = new KnownLine(x);
-    const before = head.keptFromStart() + connection.ownLines(head.authority);
+    const before = head.keptFromStart() + client.peer.ownLines(head.authority);
     this.bytes = new KnownBytes(head.text.slice(0, head.end + 2));
     this.head = head;
     this.rule = rule;
     this.#served = served;
+    this.#output = output;
     this.#idAt = before.length;
     this.#upstream = Buffer.allocUnsafeSlow(before.length + REQUEST_ID_CHARS + BLANK_LINE.length);
     this.#upstream.write(before, "latin1");
@@ -59,10 +68,16 @@ export class KnownHead {
   }
 
   /** Sends the head upstream, with the id of this request. */
-  send(writer: TextWriter, ids: RequestIds, id: number): void {
-    ids.put(id, this.#upstream, this.#idAt);
+  send(writer: TextWriter, { plane, idNumber }: Exchange): void {
+    plane.requestIds.put(idNumber, this.#upstream, this.#idAt);
     // What the kernel has not taken yet must not be changed by the next request.
     if (!writer.writeBytes(this.#upstream)) this.#upstream = Buffer.from(this.#upstream);
+  }
+
+  /** Sends the client an answer that stands whole in `from`. */
+  sendAnswer({ goes, bytes, contentLength }: KnownAnswer, from: ReadBuffer): void {
+    const start = bytes.length;
+    this.#output.writeAnswer(goes, from.bytes, { start, end: start + contentLength });
   }
 
   /** Notes the head of an answer that was read the long way; the second time it is kept. */
@@ -109,6 +124,11 @@ export class HeadMemory {
   /** The head before, if it was a short one. */
   #last = "";
   #known: KnownHead | null = null;
+  readonly #output: ClientOutput;
+
+  constructor(output: ClientOutput) {
+    this.#output = output;
+  }
 
   /** What is known of a request whose head is all that a read brought, or null. */
   find(from: ReadBuffer, length: number, served: LinkedSocket | undefined): KnownHead | null {
@@ -125,7 +145,7 @@ export class HeadMemory {
     if (end > KNOWN_CHARS_MAX || text.length !== end + 2) this.#last = "";
     else if (text !== this.#last) this.#last = text;
     else if (served !== undefined && x.rule !== null && saysAll(x) && changesNothing(x.rule)) {
-      this.#known = new KnownHead(x, x.rule, served);
+      this.#known = new KnownHead(x, x.rule, { served, output: this.#output });
     }
   }
 }

@@ -13,13 +13,10 @@ import { KEEP_ALIVE_MS } from "./plane.ts";
 import { ReadBuffer } from "./read-buffer.ts";
 import { readDirectly } from "./socket-handle.ts";
 import { TextWriter } from "./text-writer.ts";
-import { type TimerWheel } from "./timer-wheel.ts";
-import { Upstream, type UpstreamEvents } from "./upstream.ts";
+import { Upstream, type UpstreamDeps } from "./upstream.ts";
 
 /** What endpoints share: one read buffer for all plain connections of the worker. */
-interface Shared {
-  readonly events: UpstreamEvents;
-  readonly wheel: TimerWheel;
+interface Shared extends UpstreamDeps {
   readonly readBuffer: ReadBuffer;
   readonly live: Set<Endpoint>;
 }
@@ -53,7 +50,7 @@ export class Endpoint {
 
   /** Begins a new connection; `ready` or `failed` follows. */
   open(part: PoolPart): Upstream {
-    const upstream = new Upstream(this, this.#shared.events, this.#shared.wheel);
+    const upstream = new Upstream(this, this.#shared);
     upstream.idleTimeoutMs = part.idleTimeoutMs;
     this.connections++;
     this.#shared.live.add(this);
@@ -155,9 +152,9 @@ export class Pools {
   readonly #endpoints = new Map<string, WeakRef<Endpoint>>();
   readonly #shared: Shared;
 
-  constructor(events: UpstreamEvents, wheel: TimerWheel) {
+  constructor(deps: UpstreamDeps) {
     const readBuffer = ReadBuffer.ofSize(READ_BUFFER_BYTES);
-    this.#shared = { events, wheel, readBuffer, live: new Set() };
+    this.#shared = { ...deps, readBuffer, live: new Set() };
   }
 
   of(pool: LinkedPool): PoolRuntime {

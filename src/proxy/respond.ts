@@ -1,8 +1,7 @@
 /**
  * Answers of the gateway itself: errors, refusals, redirects. One place writes them, once per
- * request, and closes the connection where the rest of the request is not worth reading.
+ * request; how they are framed is the client's (client.ts).
  */
-import { STATUS_CODES } from "node:http";
 import type { Rejection } from "./admit.ts";
 import { errorBody, errorRow, type ErrorCode } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
@@ -52,35 +51,23 @@ export function respondRedirect(x: Exchange, status: number, location: string): 
 
 /** Writes a complete answer and ends the exchange. */
 export function respond(x: Exchange, answer: LocalAnswer): void {
-  // What is left of the body would have to be read before the next request can be.
-  if (!x.bodyEnded || x.plane.draining) x.closeAfter = true;
   x.status = answer.status;
   x.responseStarted = true;
   const bytes = Buffer.byteLength(answer.body, "latin1");
   const edits = x.rule?.responseEdits ?? null;
-  let text = `HTTP/1.1 ${answer.status} ${STATUS_CODES[answer.status] ?? ""}\r\n`;
-  text += x.plane.wallTime.dateLine(performance.now());
-  if (answer.contentType !== "") text += `content-type: ${answer.contentType}\r\n`;
-  if (answer.status !== 204) text += `content-length: ${bytes}\r\n`;
-  text += connectionLine(x) + answer.headers;
-  if (edits !== null) text += edits.append;
-  text += "\r\n";
-  if (x.head.method !== "HEAD") {
-    text += answer.body;
-    x.bytesOut = bytes;
-  }
-  x.connection.write(text);
+  let lines = x.plane.wallTime.dateLine(performance.now());
+  if (answer.contentType !== "") lines += `content-type: ${answer.contentType}\r\n`;
+  if (answer.status !== 204) lines += `content-length: ${bytes}\r\n`;
+  lines += answer.headers;
+  if (edits !== null) lines += edits.append;
+  const body = x.head.method === "HEAD" ? "" : answer.body;
+  if (body !== "") x.bytesOut = bytes;
+  x.client.sendAnswer(x, answer.status, lines, body);
   x.finish();
 }
 
-/** HTTP/1.0 clients are told that the connection stays, others that it does not (RFC 9112 §9.3). */
-export function connectionLine(x: Exchange): string {
-  if (x.closeAfter) return "connection: close\r\n";
-  return x.head.version === 10 ? "connection: keep-alive\r\n" : "";
-}
-
 /** Ends a response that cannot be completed so that the client cannot take it for complete. */
-export function breakOff(x: Exchange): void {
-  x.connection.abort(x.untilClose);
+function breakOff(x: Exchange): void {
+  x.client.breakOff();
   x.finish();
 }

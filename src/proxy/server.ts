@@ -24,10 +24,12 @@ import {
 } from "../shared/metrics.ts";
 import type { AccessLog } from "./access-log.ts";
 import { ATTEMPT_EVENTS } from "./attempt.ts";
+import type { ClientConnection } from "./client.ts";
 import { Slots } from "./client-output.ts";
 import { Connection } from "./connection.ts";
 import { DEFAULT_TIMEOUTS, KEEP_ALIVE_MS, WallTime, type Plane, type Timeouts } from "./plane.ts";
 import { Outbox } from "./outbox.ts";
+import { Peer } from "./peer.ts";
 import { Pools } from "./pool.ts";
 import { ReadBuffer } from "./read-buffer.ts";
 import { RequestIds } from "./request-id.ts";
@@ -60,7 +62,7 @@ const ACCEPT_DRAIN_TURNS_MAX = 50;
 export class DataPlane {
   readonly #plane: Plane;
   readonly #listeners = new Map<PartKey, Listener>();
-  readonly #connections = new Set<Connection>();
+  readonly #connections = new Set<ClientConnection>();
   readonly #reusePort: boolean;
   readonly #admitted: { onEmpty: (() => void) | undefined } = { onEmpty: undefined };
   readonly #workerRow: number;
@@ -73,6 +75,7 @@ export class DataPlane {
     const { metrics, gates, limits, accessLog, random, clock } = options;
     const onBug = options.onBug ?? warn;
     const wheel = new TimerWheel((nowMs) => this.#tick(nowMs));
+    const outbox = new Outbox(onBug);
     this.#reusePort = options.reusePort ?? false;
     this.#workerRow = metrics.row(WORKER_KEY.route, WORKER_KEY.armId);
     this.#plane = {
@@ -85,8 +88,8 @@ export class DataPlane {
       random,
       clock,
       wheel,
-      pools: new Pools(ATTEMPT_EVENTS, wheel),
-      outbox: new Outbox(onBug),
+      pools: new Pools({ events: ATTEMPT_EVENTS, wheel, outbox }),
+      outbox,
       slots: new Slots(),
       // Ids need to differ between workers even where the splits are drawn from a seed.
       requestIds: new RequestIds(systemRandom),
@@ -148,13 +151,24 @@ export class DataPlane {
       socket.destroy();
       return;
     }
-    const onClosed = (connection: Connection): void => {
+    const onClosed = (connection: ClientConnection): void => {
       this.#connections.delete(connection);
       if (this.#connections.size === 0) this.#admitted.onEmpty?.();
     };
     this.#plane.metrics.add(this.#workerRow, WORKER_FIELD.connections, 1);
+    const peer = new Peer({
+      scheme: "http",
+      protocol: "HTTP/1.1",
+      clientAddress: socket.remoteAddress,
+      localAddress: socket.localAddress ?? "",
+      localPort: socket.localPort ?? 0,
+    });
     const wrapped = withSharedBuffer(socket, this.#readBuffer);
-    const connection = new Connection(wrapped.socket, this.#plane, { served, onClosed });
+    const connection = new Connection(wrapped.socket, this.#plane, {
+      peer,
+      served,
+      onClosed,
+    });
     wrapped.connect(connection);
     this.#connections.add(connection);
   }

@@ -1,47 +1,24 @@
 /**
- * One connection to an endpoint: it reads responses from a buffer that all connections of the worker
+ * One HTTP/1.1 connection to an endpoint: it reads responses from a buffer that all connections of the worker
  * share, frames them strictly, and tells the attempt that owns it what came. It holds at most one
  * request at a time. It goes back to the pool only if the request was sent whole, the response was
  * read whole and not one byte more came (RFC 9112 §9.3): else the next answer could be another's.
  */
 import type { Socket } from "node:net";
-import { ChunkedDecoder, type BodySink } from "../http1/chunked.ts";
+import { ChunkedDecoder, framedChunk, LAST_CHUNK, type BodySink } from "../http1/chunked.ts";
 import { RESPONSE_HEAD_BYTES_MAX } from "../http1/fault.ts";
 import { parseResponseHead, type ResponseHead } from "../http1/response-head.ts";
 import type { ErrorCode } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import type { KnownAnswer } from "./known-head.ts";
+import type { Outbox } from "./outbox.ts";
 import type { Endpoint } from "./pool.ts";
-import type { Sender } from "./outbox.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
 import type { TextWriter } from "./text-writer.ts";
 import type { Timed, TimerWheel } from "./timer-wheel.ts";
+import type { UpstreamEvents, UpstreamStream } from "./upstream-stream.ts";
 
-/** What an attempt hears from its connection. Each call names the exchange that owned it. */
-export interface UpstreamEvents {
-  /** The connection can take the request now. */
-  ready(upstream: Upstream, exchange: Exchange): void;
-  /** `whole` is the entire body where it came with the head; no `body` follows then. */
-  head(upstream: Upstream, head: ResponseHead, whole: string | null): void;
-  /** In place of `head`: a whole answer stands in `from`, and its head is `known`. */
-  known(
-    upstream: Upstream,
-    exchange: Exchange,
-    answer: { known: KnownAnswer; from: ReadBuffer },
-  ): void;
-  body(exchange: Exchange, buffer: Buffer, range: { start: number; end: number }): void;
-  /** What one read brought has been handed over. */
-  readDone(upstream: Upstream, exchange: Exchange): void;
-  /** The response is complete; the connection is already back in its pool, or closed. */
-  ended(exchange: Exchange, nowMs: number): void;
-  /** The attempt is over without a complete response; the connection is gone. */
-  failed(upstream: Upstream, exchange: Exchange, code: ErrorCode): void;
-  drained(exchange: Exchange): void;
-  /** The deadline has passed: which of the timeouts it was. */
-  timeoutCode(upstream: Upstream, exchange: Exchange, nowMs: number): ErrorCode;
-}
-
-export const CONNECTING = 0;
+const CONNECTING = 0;
 const IDLE = 1;
 /** Taken for a request that is written at the end of this turn of the event loop. */
 const CLAIMED = 2;
@@ -59,7 +36,13 @@ const DISCARD_MS = 1000;
 /** Interim responses before the final one (RFC 9110 §15.2). */
 const INTERIM_MAX = 10;
 
-export class Upstream implements Timed, BodySink, Sender {
+export interface UpstreamDeps {
+  readonly events: UpstreamEvents;
+  readonly wheel: TimerWheel;
+  readonly outbox: Outbox;
+}
+
+export class Upstream implements UpstreamStream, BodySink {
   deadlineMs = Infinity;
   wheelTick = -1;
   wheelNext: Timed | null = null;
@@ -68,6 +51,7 @@ export class Upstream implements Timed, BodySink, Sender {
   readonly endpoint: Endpoint;
   readonly events: UpstreamEvents;
   readonly wheel: TimerWheel;
+  readonly #outbox: Outbox;
   /** Assigned right after construction, for the socket's callbacks need this object. */
   socket!: Socket;
   writer!: TextWriter;
@@ -92,17 +76,18 @@ export class Upstream implements Timed, BodySink, Sender {
   #partial: Buffer | null = null;
   #decoder: ChunkedDecoder | null = null;
 
-  constructor(endpoint: Endpoint, events: UpstreamEvents, wheel: TimerWheel) {
+  constructor(endpoint: Endpoint, { events, wheel, outbox }: UpstreamDeps) {
     this.endpoint = endpoint;
     this.events = events;
     this.wheel = wheel;
+    this.#outbox = outbox;
   }
 
-  /** Takes the idle connection for its exchange; nothing is sent yet. */
   claim(): void {
     this.state = CLAIMED;
     this.answered = false;
     this.requestSent = false;
+    this.#outbox.add(this);
   }
 
   /** As a Sender: the turn ends, and the request goes out unless the claim has been given up. */
@@ -117,15 +102,43 @@ export class Upstream implements Timed, BodySink, Sender {
     }
   }
 
-  /** Makes the connection ready for the response to a request of `method`, which is then written. */
-  expect(method: string, bytesWanted: boolean): void {
+  get connecting(): boolean {
+    return this.state === CONNECTING;
+  }
+
+  get full(): boolean {
+    return this.socket.writableNeedDrain;
+  }
+
+  sendHead(exchange: Exchange, whole: boolean): void {
     this.state = HEAD;
     this.answered = false;
-    this.requestSent = false;
-    this.#method = method;
-    this.#bytesWanted = bytesWanted;
+    this.requestSent = whole;
+    this.#method = exchange.head.method;
+    this.#bytesWanted = exchange.tap !== null;
     this.#interim = 0;
     this.#keepAlive = true;
+    if (whole) {
+      const { known } = exchange;
+      if (known === null) this.writer.write(exchange.upstreamHead);
+      else known.send(this.writer, exchange);
+    } else {
+      this.socket.cork();
+      this.socket.write(exchange.upstreamHead, "latin1");
+    }
+  }
+
+  sendBody(exchange: Exchange, slice: Buffer): boolean {
+    return this.socket.write(exchange.chunkedUp ? framedChunk(slice, 0, slice.length) : slice);
+  }
+
+  sendEnd(exchange: Exchange): void {
+    if (exchange.chunkedUp) this.socket.write(LAST_CHUNK, "latin1");
+    this.requestSent = true;
+  }
+
+  flush(): void {
+    this.socket.uncork();
   }
 
   /** Takes what one read brought: `length` bytes at the beginning of `from`. */
@@ -148,7 +161,7 @@ export class Upstream implements Timed, BodySink, Sender {
   #bug(exchange: Exchange, error: unknown): void {
     this.destroy();
     exchange.plane.onBug(error);
-    exchange.connection.fail();
+    exchange.client.fail();
   }
 
   #take(shared: Buffer, length: number): void {
@@ -184,8 +197,7 @@ export class Upstream implements Timed, BodySink, Sender {
       this.requestSent &&
       length === known.bytes.length + known.contentLength &&
       from.beginsWith(known.bytes) &&
-      this.exchange?.closeAfter === false &&
-      !this.exchange.plane.draining
+      this.exchange?.plane.draining === false
     );
   }
 
@@ -335,7 +347,7 @@ export class Upstream implements Timed, BodySink, Sender {
     } else {
       this.destroy();
     }
-    if (exchange !== null) this.events.ended(exchange, nowMs);
+    if (exchange !== null) this.events.ended(exchange, "", nowMs);
   }
 
   /** Reads the rest of a response that nobody wants if that is little, else closes the connection. */

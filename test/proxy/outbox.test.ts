@@ -9,7 +9,8 @@ import type { Endpoint } from "../../src/proxy/pool.ts";
 import { ReadBuffer } from "../../src/proxy/read-buffer.ts";
 import { TextWriter } from "../../src/proxy/text-writer.ts";
 import { TimerWheel } from "../../src/proxy/timer-wheel.ts";
-import { Upstream, type UpstreamEvents } from "../../src/proxy/upstream.ts";
+import { Upstream } from "../../src/proxy/upstream.ts";
+import type { UpstreamEvents } from "../../src/proxy/upstream-stream.ts";
 import { oneRoute, STABLE, testGateway } from "../support/gateway.ts";
 import { eventually, origin, RawClient, statuses } from "../support/upstream.ts";
 
@@ -81,12 +82,17 @@ function claimed(): { upstream: Upstream; failures: string[]; ready: () => numbe
   };
   const endpoint: Partial<Endpoint> = { inFlight: 1, release() {}, forget() {} };
   const wheel = new TimerWheel(() => {});
-  const upstream = new Upstream(endpoint as Endpoint, events as UpstreamEvents, wheel);
+  const outbox = new Outbox(() => {});
+  const upstream = new Upstream(endpoint as Endpoint, {
+    events: events as UpstreamEvents,
+    wheel,
+    outbox,
+  });
   upstream.socket = { destroy() {} } as unknown as Socket;
-  const exchange = {} as Exchange;
+  upstream.writer = { write() {} } as unknown as TextWriter;
+  const exchange = { head: { method: "GET" }, tap: null, known: null } as unknown as Exchange;
   upstream.exchange = exchange;
-  upstream.expect("GET", false);
-  upstream.requestSent = true;
+  upstream.sendHead(exchange, true);
   upstream.read(ReadBuffer.over(Buffer.from(ANSWER)), ANSWER.length);
   upstream.exchange = exchange;
   upstream.claim();

@@ -1,0 +1,49 @@
+/**
+ * The client's side of one exchange, whatever it speaks: an HTTP/1.1 connection (connection.ts) or one
+ * stream of an HTTP/2 connection (http2-stream.ts), plain or over TLS. The phases of a request say
+ * here what is answered; how it is framed, and what becomes of the connection, is the client's own.
+ */
+import type { ResponseHead } from "../http1/response-head.ts";
+import type { Exchange } from "./exchange.ts";
+import type { Peer } from "./peer.ts";
+import type { Plane } from "./plane.ts";
+
+export interface Client {
+  readonly plane: Plane;
+  readonly peer: Peer;
+
+  /** Says that the request's body is wanted (RFC 9110 §10.1.1). */
+  sendContinue(): void;
+  /** Passes an interim response on, to clients that know them (RFC 9110 §15.2). */
+  sendInterim(x: Exchange, head: ResponseHead): void;
+  /**
+   * Sends the head of a response: the lines that `head` keeps, and `added`, whole lines that are
+   * safe. `head.framing` says whether a body follows; `whole` is all of it where it is known.
+   */
+  sendHead(x: Exchange, head: ResponseHead, added: string, whole: string | null): void;
+  /** Sends a complete answer of the gateway's own. `lines` are whole lines; the body is latin1. */
+  sendAnswer(x: Exchange, status: number, lines: string, body: string): void;
+  /** Sends bytes of the body; they are copied, for the buffer is the next read's. */
+  sendBody(buffer: Buffer, start: number, end: number): void;
+  /** Lets go of what was gathered; false where the client has to be waited for. */
+  flush(): boolean;
+  /** The response is complete. `trailers` are whole lines, "" for none; HTTP/1 drops them. */
+  sendEnd(trailers: string): void;
+  /** Ends a response that cannot be completed so that it cannot pass for complete. */
+  breakOff(): void;
+
+  /** The request's body may go on. */
+  resume(): void;
+  /** Gives the present exchange up after an exception. */
+  fail(): void;
+  /** Called once by every exchange, when its answer has been sent or given up. */
+  exchangeDone(x: Exchange, nowMs: number): void;
+}
+
+/** What one accepted connection has to offer a worker that lets it go. */
+export interface ClientConnection {
+  /** Nothing is asked right now: closes without waiting for another request. */
+  closeIdle(): void;
+  /** The time of a drain is over: what is still asked ends here, counted and logged. */
+  cut(): void;
+}
