@@ -6,8 +6,8 @@ import type { Gateway } from "../resource/gateway.ts";
 import type { ParentReference } from "../resource/reference.ts";
 import type { ConditionDraft, ResourceKey } from "../resource/resource.ts";
 import { fullName } from "./age.ts";
-import { GATEWAY_CLASS } from "./compiled.ts";
 import type { CompileInput } from "./compiled.ts";
+import { isOurClass } from "./gateway-class.ts";
 import { intersectHostnames, toHostname } from "./hostname.ts";
 import type { GatewayNode, ListenerNode } from "./listeners.ts";
 import type { Hostname } from "./program.ts";
@@ -49,7 +49,7 @@ export function createAttach(input: CompileInput, gateways: readonly GatewayNode
       const node = byName.get(`${namespace}/${parentRef.name}`);
       if (node !== undefined) return [attachTo(node, route, { parentRef, labelsOf })];
       const foreign = input.get("Gateway", namespace, parentRef.name) as Gateway | undefined;
-      if (foreign !== undefined && foreign.spec.gatewayClassName !== GATEWAY_CLASS) return [];
+      if (foreign !== undefined && !isOurClass(input, foreign.spec.gatewayClassName)) return [];
       const message = `Gateway ${namespace}/${parentRef.name} does not exist`;
       return [{ parentRef, places: [], accepted: refused("NoMatchingParent", message) }];
     });

@@ -146,12 +146,7 @@ const BROTLI_LEVEL = 3;
 const ZSTD_LEVEL = 3;
 
 function readEncoding({ type, gzip, brotli, zstd }: Compressor): Compression["encodings"][number] {
-  switch (type) {
-    case "Gzip":
-      return { name: "gzip", level: gzip?.compressionLevel ?? GZIP_LEVEL };
-    case "Brotli":
-      return { name: "br", level: brotli?.quality ?? BROTLI_LEVEL };
-    case "Zstd":
-      return { name: "zstd", level: zstd?.compressionLevel ?? ZSTD_LEVEL };
-  }
+  if (type === "Gzip") return { name: "gzip", level: gzip?.compressionLevel ?? GZIP_LEVEL };
+  if (type === "Brotli") return { name: "br", level: brotli?.quality ?? BROTLI_LEVEL };
+  return { name: "zstd", level: zstd?.compressionLevel ?? ZSTD_LEVEL };
 }

@@ -13,6 +13,7 @@ import type { CompileInput, Compiled, ParentReference, StatusDraft } from "./com
 import type { CompileContext } from "./context.ts";
 import { readFrame } from "./frame.ts";
 import type { Frame } from "./frame.ts";
+import { gatewayClassStatuses } from "./gateway-class.ts";
 import { gatewayStatus } from "./gateway-status.ts";
 import { compileModelRoutes } from "./models.ts";
 import { PartSet } from "./part-set.ts";
@@ -55,6 +56,7 @@ function assemble(input: CompileInput, options: AssembleOptions): Compiled {
   compileModelRoutes(context);
   compileWorkloads(context);
   layOutSockets(context);
+  context.statuses.push(...gatewayClassStatuses(input));
   for (const node of context.gateways) context.statuses.push(gatewayStatus(node, context));
   for (const backend of input.list("Backend")) {
     context.statuses.push(backendStatus(backend, context.splits.traces));

@@ -81,6 +81,8 @@ export interface StatusDraft {
   /** The generation of the resource that was compiled. */
   readonly generation: number;
   readonly conditions?: readonly ConditionDraft[];
+  /** GatewayClass. */
+  readonly supportedFeatures?: readonly { readonly name: string }[];
   /** Gateway. */
   readonly addresses?: readonly { readonly type: "IPAddress"; readonly value: string }[];
   readonly listeners?: readonly ListenerStatusDraft[];
@@ -119,5 +121,5 @@ export interface AncestorStatusDraft {
 /** Who wrote a status of a route or policy (Gateway API `RouteParentStatus.controllerName`). */
 export const CONTROLLER_NAME = "sluice.dev/gateway-controller";
 
-/** The only `gatewayClassName` that Sluice serves; Gateways of other classes are left alone. */
+/** The class that is served without a document; see isOurClass (gateway-class.ts). */
 export const GATEWAY_CLASS = "sluice";

@@ -4,6 +4,7 @@
  * authority that is not there) is a problem, never a plain connection instead.
  */
 import type { BackendSpec } from "../resource/backend.ts";
+import type { Endpoints } from "../resource/endpoints.ts";
 import type { EndpointSlice } from "../resource/endpoint-slice.ts";
 import type { Service } from "../resource/service.ts";
 import { appProtocolOf, poolProtocol } from "./app-protocol.ts";
@@ -107,7 +108,7 @@ function readAuthorities(
   return { pem: texts.join("\n") };
 }
 
-/** The endpoints of one port of a Service, out of its EndpointSlices. */
+/** The endpoints of one port of a Service, out of its EndpointSlices or else its Endpoints. */
 export function connectService(
   { reader, backendTlsOf }: ConnectDeps,
   service: Service,
@@ -132,9 +133,15 @@ export function connectService(
     return { problem: { reason: "UnsupportedProtocol", message } };
   }
   const slices = reader.slicesOf(service).filter((one) => isOfKind(one, "EndpointSlice"));
+  const listed = reader.get("Endpoints", target.namespace, target.name);
   const endpoints = new Map<string, EndpointAddress>();
   for (const slice of slices) {
     for (const endpoint of readSlice(slice, port)) {
+      endpoints.set(`${endpoint.host} ${endpoint.port}`, endpoint);
+    }
+  }
+  if (slices.length === 0 && isOfKind(listed, "Endpoints")) {
+    for (const endpoint of readSubsets(listed, port)) {
       endpoints.set(`${endpoint.host} ${endpoint.port}`, endpoint);
     }
   }
@@ -144,18 +151,31 @@ export function connectService(
 
 type ServicePort = NonNullable<Service["spec"]["ports"]>[number];
 
-function readSlice(
-  slice: EndpointSlice,
+type HostAndPort = Extract<EndpointAddress, { host: string }>;
+
+/** The port of the endpoints that a port of a Service leads to. */
+function endpointPort(
+  ports: readonly { readonly name?: string | null; readonly port?: number | null }[],
   port: ServicePort,
-): readonly { readonly host: string; readonly port: number }[] {
-  const ports = slice.ports ?? [];
+): number | undefined {
   const targetPort = port.targetPort ?? port.port;
   const found =
     ports.find((one) => (one.name ?? "") === (port.name ?? "")) ??
-    // Slices written by hand often leave the name out; a number that fits says as much.
+    // What is written by hand often leaves the name out; a number that fits says as much.
     ports.find((one) => one.name === targetPort || one.port === targetPort);
-  const number = found?.port;
-  if (typeof number !== "number") return [];
+  return found?.port ?? undefined;
+}
+
+function readSubsets(listed: Endpoints, port: ServicePort): readonly HostAndPort[] {
+  return (listed.subsets ?? []).flatMap(({ addresses = [], ports = [] }) => {
+    const number = endpointPort(ports, port);
+    return number === undefined ? [] : addresses.map(({ ip }) => ({ host: ip, port: number }));
+  });
+}
+
+function readSlice(slice: EndpointSlice, port: ServicePort): readonly HostAndPort[] {
+  const number = endpointPort(slice.ports ?? [], port);
+  if (number === undefined) return [];
   return slice.endpoints
     .filter((endpoint) => endpoint.conditions?.ready !== false)
     .flatMap(({ addresses }) => addresses.slice(0, 1))

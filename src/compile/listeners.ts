@@ -15,7 +15,7 @@ import { compareAge, fullName } from "./age.ts";
 import { readCertificate } from "./certificates.ts";
 import type { CertificateDeps, KeyPair, ReferenceProblem } from "./certificates.ts";
 import type { ClientPolicies } from "./client-policies.ts";
-import { GATEWAY_CLASS } from "./compiled.ts";
+import { isOurClass } from "./gateway-class.ts";
 import { toHostname } from "./hostname.ts";
 import { gatewayReferrer, readListenerTls } from "./listener-tls.ts";
 import type { ListenerTlsNode } from "./listener-tls.ts";
@@ -66,13 +66,13 @@ const AI_ROUTE: RouteKind = { group: "sluice.dev", kind: "AIGatewayRoute" };
 /** Every address of both families: where a Gateway without `spec.addresses` listens. */
 export const ANY_ADDRESS = "::";
 
-/** All Gateways of class `sluice`, oldest first. */
+/** All Gateways of our classes, oldest first. */
 export function readGateways(
   deps: CertificateDeps,
   policies: Pick<ClientPolicies, "policyOf">,
 ): readonly GatewayNode[] {
   const gateways = listOf(deps.input, "Gateway")
-    .filter((gateway) => gateway.spec.gatewayClassName === GATEWAY_CLASS)
+    .filter((gateway) => isOurClass(deps.input, gateway.spec.gatewayClassName))
     .toSorted(compareAge);
   const served: ListenerNode[] = [];
   return gateways.map((gateway) => {

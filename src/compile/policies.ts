@@ -17,7 +17,7 @@ import { readTraffic } from "./backend-traffic.ts";
 import type { TrafficSettings } from "./backend-traffic.ts";
 import { compileApiKeyAuth } from "./api-keys.ts";
 import type { AncestorStatusDraft, CompileInput, StatusDraft } from "./compiled.ts";
-import { GATEWAY_CLASS } from "./compiled.ts";
+import { isOurClass } from "./gateway-class.ts";
 import type { MayRefer } from "./grants.ts";
 import type { ListenerNode } from "./listeners.ts";
 import type { PartSet } from "./part-set.ts";
@@ -189,7 +189,9 @@ export function attachOne<P extends Attachable>(
   const resource = input.get(kind, key.namespace, name);
   const what = `${kind} ${key.namespace}/${name}`;
   if (resource === undefined) return accepted("TargetNotFound", `${what} does not exist`);
-  if (kind === "Gateway" && resource.spec?.["gatewayClassName"] !== GATEWAY_CLASS) return undefined;
+  if (kind === "Gateway" && !isOurClass(input, resource.spec?.["gatewayClassName"])) {
+    return undefined;
+  }
   if (sectionName !== undefined && !sectionsOf(resource).includes(sectionName)) {
     return accepted("TargetNotFound", `${what} has no section ${sectionName}`);
   }

@@ -54,7 +54,8 @@ export function formatProblem(problem: Problem): string {
   const { kind, namespace, name } = problem.resource;
   const place = problem.place === "" ? "" : ` (${problem.place})`;
   const { type, reason, message } = problem;
-  return `${kind} ${namespace}/${name}${place}: ${type}: ${reason}: ${message}`;
+  const whole = namespace === "" ? name : `${namespace}/${name}`;
+  return `${kind} ${whole}${place}: ${type}: ${reason}: ${message}`;
 }
 
 function isProblem(condition: ConditionDraft): boolean {

@@ -55,6 +55,7 @@ const SPLIT_KINDS: ReadonlySet<string> = new Set([
   "ConfigMap",
   "ControllerRevision",
   "EndpointSlice",
+  "Endpoints",
   "Rollout",
   "Service",
 ]);
@@ -68,6 +69,7 @@ const OTHER_KINDS: ReadonlySet<string> = new Set([
   "ClientTrafficPolicy",
   "Consumer",
   "Gateway",
+  "GatewayClass",
   "HTTPRouteFilter",
   "Namespace",
   "ReferenceGrant",

@@ -25,6 +25,9 @@ export function mergeStatus(
   if (draft.conditions !== undefined) {
     status["conditions"] = mergeConditions(before["conditions"], draft.conditions, at);
   }
+  if (draft.supportedFeatures !== undefined) {
+    status["supportedFeatures"] = draft.supportedFeatures;
+  }
   if (draft.addresses !== undefined) status["addresses"] = draft.addresses;
   if (draft.listeners !== undefined) {
     const known = objects(before["listeners"]);
@@ -62,6 +65,19 @@ export function mergeStatus(
   if (!jsonEqual(before, status)) return status as JsonObject;
   settled.set(draft, before);
   return undefined;
+}
+
+/**
+ * The status of a resource that is no longer ours to speak of (a Gateway whose class is another's),
+ * without what we said of it.
+ */
+export function releasedStatus({ status = NO_STATUS }: Resource): JsonObject {
+  const { addresses: _addresses, listeners: _listeners, ...kept } = status;
+  const ours = new Set(COMPILER_CONDITIONS);
+  const conditions = objects(status["conditions"]).filter(
+    (condition) => !ours.has(condition["type"] as string),
+  );
+  return { ...kept, conditions };
 }
 
 const NO_STATUS: JsonObject = {};
@@ -133,6 +149,7 @@ const COMPILER_CONDITIONS: readonly string[] = [
   "Overridden",
   "Programmed",
   "ResolvedRefs",
+  "SupportedVersion",
 ];
 
 function isCondition(value: JsonObject): value is JsonObject & Condition {

@@ -12,10 +12,10 @@ import type { Compiled, CompileInput, ResourceChange } from "../compile/compiled
 import { formatProblem, problemsOf, problemsOfStatus } from "../compile/problems.ts";
 import type { PartKey } from "../compile/program.ts";
 import { recompile } from "../compile/recompile.ts";
-import { mergeStatus } from "../compile/status.ts";
+import { mergeStatus, releasedStatus } from "../compile/status.ts";
 import { isOfKind } from "../compile/stored.ts";
 import type { Delivery } from "../delivery/delivery.ts";
-import { keyOf, keyText, type Resource } from "../resource/resource.ts";
+import { keyOf, keyText, type Resource, type ResourceKey } from "../resource/resource.ts";
 import { type Change, type Store, StoreError, type WatchEvent } from "../store/store.ts";
 import { CertificateFiles } from "./certificate-files.ts";
 import { probeSocket } from "./probe.ts";
@@ -59,6 +59,8 @@ export class ProgramLoop {
   #statusesDue = false;
   #cancelStatuses: (() => void) | undefined;
   #told: ReadonlySet<string> = new Set();
+  /** Gateways and GatewayClasses whose statuses are ours. */
+  #spokenOf: ReadonlyMap<string, ResourceKey> = new Map();
 
   constructor(options: ProgramLoopOptions) {
     this.#options = options;
@@ -288,13 +290,35 @@ export class ProgramLoop {
       const status = mergeStatus(resource, draft, timestamp);
       if (status !== undefined) changes.push({ op: "status", resource: { ...resource, status } });
     }
-    if (changes.length === 0) return;
+    const speaking = gatewaysOf(this.#published);
+    changes.push(...this.#releases(speaking));
     try {
-      await store.commit(changes);
+      if (changes.length > 0) await store.commit(changes);
+      this.#spokenOf = speaking;
     } catch (error) {
       if (!(error instanceof StoreError) || error.code === "Unavailable") throw error;
       // Somebody has changed one of them meanwhile, which need not compile to anything new.
       this.#statusesDue = true;
     }
   }
+
+  /** What we said of Gateways whose class has become another's is taken back. */
+  #releases(speaking: ReadonlyMap<string, ResourceKey>): readonly Change[] {
+    const changes: Change[] = [];
+    for (const [text, { kind, namespace, name }] of this.#spokenOf) {
+      if (speaking.has(text)) continue;
+      const resource = this.#options.store.get(kind, namespace, name);
+      if (resource === undefined) continue;
+      changes.push({ op: "status", resource: { ...resource, status: releasedStatus(resource) } });
+    }
+    return changes;
+  }
+}
+
+/** The Gateways and GatewayClasses that something is said of. */
+function gatewaysOf(compiled: Compiled | undefined): ReadonlyMap<string, ResourceKey> {
+  const keys = (compiled?.statuses ?? [])
+    .map(({ key }) => key)
+    .filter(({ kind }) => kind === "Gateway" || kind === "GatewayClass");
+  return new Map(keys.map((key) => [keyText(key), key]));
 }

@@ -9,7 +9,9 @@ import { CONSUMER } from "./consumer.ts";
 import { CONTROLLER_REVISION } from "./controller-revision.ts";
 import { CONFIG_MAP, NAMESPACE, SECRET } from "./core.ts";
 import { ENDPOINT_SLICE } from "./endpoint-slice.ts";
+import { ENDPOINTS } from "./endpoints.ts";
 import { EVENT } from "./event.ts";
+import { GATEWAY_CLASS_KIND } from "./gateway-class.ts";
 import { GATEWAY } from "./gateway.ts";
 import { GRPC_ROUTE } from "./grpc-route.ts";
 import { HTTP_ROUTE_FILTER } from "./http-route-filter.ts";
@@ -23,12 +25,14 @@ import { SERVICE } from "./service.ts";
 export type { KindDefinition } from "./kind.ts";
 
 export const KINDS: readonly KindDefinition[] = [
+  GATEWAY_CLASS_KIND,
   GATEWAY,
   HTTP_ROUTE,
   GRPC_ROUTE,
   REFERENCE_GRANT,
   SERVICE,
   ENDPOINT_SLICE,
+  ENDPOINTS,
   BACKEND,
   BACKEND_TLS_POLICY,
   HTTP_ROUTE_FILTER,
@@ -52,7 +56,6 @@ export const KINDS: readonly KindDefinition[] = [
 
 /** Kinds that are refused as not built yet rather than as unknown. */
 export const KINDS_TO_COME: readonly string[] = [
-  "GatewayClass",
   "TLSRoute",
   "TCPRoute",
   "UDPRoute",

@@ -44,7 +44,11 @@ function render(compiled: Compiled): string {
         }),
     ),
     statuses: Object.fromEntries(
-      compiled.statuses.map(({ key, ...draft }) => [keyText(key), draft]),
+      // Features are a list of their own, which grows (src/compile/features.ts).
+      compiled.statuses.map(({ key, supportedFeatures: _features, ...draft }) => [
+        keyText(key),
+        draft,
+      ]),
     ),
     credentials: [...compiled.credentials.keys()],
     routesOf: Object.fromEntries(compiled.routesOf),

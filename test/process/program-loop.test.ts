@@ -76,6 +76,27 @@ test("statuses that the disk refuses are written when it takes them again", asyn
   store.close();
 });
 
+test("a Gateway whose class becomes another's has no status of ours, but keeps others' words", async () => {
+  const { clock, store, started, acknowledge } = await world();
+  acknowledge();
+  await started;
+  await settle(10);
+  const gateway = store.list("Gateway")[0] as Resource;
+  assert.ok(isProgrammed(gateway));
+  const theirs = { type: "example.com/Seen", status: "True", reason: "Seen", message: "" };
+  const conditions = [...(gateway.status?.["conditions"] as []), theirs];
+  const spec = { ...gateway.spec, gatewayClassName: "other" };
+  await store.commit([{ op: "update", resource: { ...gateway, spec } }]);
+  const updated = store.list("Gateway")[0] as Resource;
+  const status = { ...updated.status, conditions };
+  await store.commit([{ op: "status", resource: { ...updated, status } }]);
+  await settle(10);
+  acknowledge();
+  await clock.advanceSettled(1000);
+  assert.deepEqual(store.list("Gateway")[0]?.status, { conditions: [theirs] });
+  store.close();
+});
+
 function bound(store: Store): Store {
   return {
     resourceVersion: store.resourceVersion,

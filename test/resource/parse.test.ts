@@ -39,7 +39,9 @@ const WRONG: readonly [name: string, text: string, issues: readonly RegExp[]][] 
   [
     "kind to come",
     "apiVersion: argoproj.io/v1alpha1\nkind: Workflow",
-    [/^a\.yaml:2:7: kind: Workflow is not supported by this version; supported kinds: Gateway, /],
+    [
+      /^a\.yaml:2:7: kind: Workflow is not supported by this version; supported kinds: GatewayClass, /,
+    ],
   ],
   [
     "wrong apiVersion",
