@@ -84,7 +84,7 @@ test("a Gateway whose class becomes another's has no status of ours, but keeps o
   const gateway = store.list("Gateway")[0] as Resource;
   assert.ok(isProgrammed(gateway));
   const theirs = { type: "example.com/Seen", status: "True", reason: "Seen", message: "" };
-  const conditions = [...(gateway.status?.["conditions"] as []), theirs];
+  const conditions = [...((gateway.status?.["conditions"] ?? []) as []), theirs];
   const spec = { ...gateway.spec, gatewayClassName: "other" };
   await store.commit([{ op: "update", resource: { ...gateway, spec } }]);
   const updated = store.list("Gateway")[0] as Resource;
