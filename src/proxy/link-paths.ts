@@ -40,13 +40,14 @@ function linkMatch(
       method: entry.method,
       headers: firstOfEachName(entry.headers)?.map(linkValueMatch) ?? null,
       queryParams: firstOfEachName(entry.queryParams)?.map(linkValueMatch) ?? null,
+      grpc: entry.grpc === true,
       broken: false,
       rule,
     };
   } catch (error) {
     fail(`Cannot compile an expression: ${error instanceof Error ? error.message : "unknown"}`);
     const nothing = { pathRegex: null, method: undefined, headers: null, queryParams: null };
-    return { entry, ...nothing, broken: true, rule };
+    return { entry, ...nothing, grpc: false, broken: true, rule };
   }
 }
 

@@ -117,6 +117,8 @@ export interface LinkedMatch {
   readonly method: string | undefined;
   readonly headers: readonly LinkedValueMatch[] | null;
   readonly queryParams: readonly LinkedValueMatch[] | null;
+  /** Only gRPC calls. */
+  readonly grpc: boolean;
   /** An expression did not compile: the match fits nothing. */
   readonly broken: boolean;
   readonly rule: Cell<LinkedRule>;
