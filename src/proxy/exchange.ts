@@ -6,6 +6,7 @@
 import type { RequestHead } from "../http1/request-head.ts";
 import { FIELD } from "../shared/metrics.ts";
 import { accessLine } from "./access-line.ts";
+import { NO_ACCESS_LOG } from "./access-log.ts";
 import { Choice } from "./choose.ts";
 import type { Client } from "./client.ts";
 import type { ErrorCode } from "./error.ts";
@@ -111,11 +112,16 @@ export class Exchange {
     const row = rule === null ? plane.unmatchedRow : rule.row;
     if (status === 499) plane.metrics.add(row, FIELD.clientGone, 1);
     else plane.metrics.add(row, FIELD.response1xx + Math.floor(status / 100) - 1, 1);
-    const { known } = this;
-    if (known === null || !known.line.write(this, nowMs)) {
-      plane.accessLog.line(accessLine(this, nowMs));
-    }
+    this.#log(nowMs);
     this.client.exchangeDone(this, nowMs);
+  }
+
+  #log(nowMs: number): void {
+    const { known } = this;
+    const { accessLog } = this.plane;
+    // Where nobody reads it, no line is made.
+    if (accessLog === NO_ACCESS_LOG) return;
+    if (known === null || !known.line.write(this, nowMs)) accessLog.line(accessLine(this, nowMs));
   }
 }
 
