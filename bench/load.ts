@@ -18,14 +18,18 @@ export const CIPHER = "TLS_AES_128_GCM_SHA256";
 export interface WrkOptions {
   readonly target?: string;
   readonly connections?: number;
+  /** A file in Lua that makes the requests. */
+  readonly script?: string;
 }
 
 /** HTTP/1.1 with keep-alive, as much as the proxy bears. */
-export function wrk({ target = TARGET, connections = CONNECTIONS }: WrkOptions = {}): Load {
+export function wrk(options: WrkOptions = {}): Load {
+  const { target = TARGET, connections = CONNECTIONS, script } = options;
   return async (runner, seconds) => {
     const child = pinned(LOAD_CORE, [
       "wrk",
       ...HEADERS.flatMap((header) => ["-H", header]),
+      ...(script === undefined ? [] : ["-s", script]),
       ...`-t 1 -c ${connections} -d ${seconds}s http://127.0.0.1:${runner.port}${target}`.split(
         " ",
       ),

@@ -5,6 +5,7 @@ type Benchmark = (args: readonly string[]) => void | Promise<void>;
 const BENCHMARKS: Readonly<Record<string, () => Promise<Benchmark>>> = {
   match: async () => (await import("./match.ts")).benchMatch,
   proxy: async () => (await import("./proxy.ts")).benchProxy,
+  traces: async () => (await import("./traces.ts")).benchTraces,
 };
 
 const [name = "", ...args] = process.argv.slice(2);

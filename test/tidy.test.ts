@@ -56,6 +56,21 @@ test("folders import only what src/README.md allows", () => {
   assert.deepEqual(broken, []);
 });
 
+test("OpenTelemetry is loaded by the trace thread alone", () => {
+  const loaders = SOURCES.filter(({ text }) => text.includes('from "@opentelemetry/'));
+  assert.deepEqual(
+    loaders.map(({ file }) => file),
+    ["src/trace/exporter.ts"],
+  );
+  const importers = SOURCES.filter((source) =>
+    importsOf(source).includes(path.normalize("src/trace/exporter.ts")),
+  );
+  assert.deepEqual(
+    importers.map(({ file }) => file),
+    ["src/process/trace-thread.ts"],
+  );
+});
+
 /** What is banned, where it is allowed all the same, and what to use instead. */
 const BANS: readonly { pattern: RegExp; allowed: RegExp; instead: string }[] = [
   {

@@ -2,6 +2,8 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { LogLevel } from "../base/log.ts";
 import { parseDuration } from "../base/duration.ts";
+import { SettingError, traceSettings, type TraceSettings } from "../trace/settings.ts";
+import { CommandError, EXIT } from "./exit.ts";
 import { defaultWorkers, type ServeOptions } from "./serve.ts";
 
 const DEFAULT_SERVER = "http://127.0.0.1:9900";
@@ -70,6 +72,8 @@ export interface ServeFlags {
   readonly accessLog: string;
   readonly grace: number;
   readonly logLevel: LogLevel;
+  readonly otlpEndpoint?: string;
+  readonly traceRatio?: number;
 }
 
 /** For commands that serve; `accessLog` is where the log goes by default. */
@@ -92,7 +96,22 @@ export function withServe(command: Command, accessLog: "-" | "off"): Command {
       new Option("--log-level <level>", "of the log on standard error")
         .choices(["info", "warn", "error", "silent"])
         .default("warn"),
+    )
+    .option(
+      "--otlp-endpoint <url>",
+      "an OpenTelemetry collector that gets traces; also by OTEL_EXPORTER_OTLP_ENDPOINT",
+    )
+    .option(
+      "--trace-ratio <share>",
+      "of the traces that begin here, 0 to 1; errors and canaries are always exported",
+      parseShare,
     );
+}
+
+function parseShare(text: string): number {
+  const value = text.trim() === "" ? Number.NaN : Number(text);
+  if (value >= 0 && value <= 1) return value;
+  throw new InvalidArgumentError("must be a number from 0 to 1, such as 0.01");
 }
 
 export function toServeOptions(
@@ -106,5 +125,15 @@ export function toServeOptions(
     accessLog: flags.accessLog === "off" ? "" : flags.accessLog,
     graceMs: flags.grace,
     logLevel: flags.logLevel,
+    traces: toTraceSettings(flags),
   };
+}
+
+function toTraceSettings(flags: ServeFlags): TraceSettings | undefined {
+  try {
+    return traceSettings(process.env, flags);
+  } catch (error) {
+    if (error instanceof SettingError) throw new CommandError(error.message, EXIT.usage);
+    throw error;
+  }
 }

@@ -3,6 +3,7 @@ import { availableParallelism } from "node:os";
 import { createLogger, type LogLevel } from "../base/log.ts";
 import { StartError, Supervisor } from "../process/supervisor.ts";
 import { lockDataDirectory } from "../store/lock.ts";
+import type { TraceSettings } from "../trace/settings.ts";
 import { CommandError, EXIT } from "./exit.ts";
 import { outliveReader } from "./output.ts";
 
@@ -15,6 +16,8 @@ export interface ServeOptions {
   /** A path, "-" for standard output, "" for none. */
   readonly accessLog: string;
   readonly graceMs: number;
+  /** Where spans go; undefined where nothing is traced. */
+  readonly traces?: TraceSettings | undefined;
   readonly logLevel: LogLevel;
 }
 
@@ -36,12 +39,14 @@ export async function serve(options: ServeOptions): Promise<Running> {
   outliveReader();
   const asked = untilAsked();
   const release = lock(options.dataDirectory);
-  const { files, dataDirectory, adminAddress, logLevel, accessLog, workers, graceMs } = options;
+  const { files, dataDirectory, adminAddress, logLevel, accessLog, workers, graceMs, traces } =
+    options;
   const supervisor = new Supervisor({
     control: { files, dataDirectory, adminAddress, logLevel },
     worker: { accessLog, logLevel },
     workers,
     graceMs,
+    ...(traces === undefined ? {} : { traces }),
     log: createLogger("main", logLevel),
   });
   const stop = async (): Promise<void> => {

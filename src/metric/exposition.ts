@@ -17,6 +17,8 @@ export interface ExpositionOptions {
   readonly workers: () => { readonly live: number; readonly wanted: number };
   /** Notifications not yet delivered, and given up since the start. */
   readonly notifications?: () => { readonly pending: number; readonly dead: number };
+  /** Spans by what became of them after they left the workers. */
+  readonly spans?: () => { readonly exported: number; readonly failed: number };
   /** Resources whose conditions say that something is wrong, by kind. */
   readonly problems?: () => ReadonlyMap<string, number>;
 }
@@ -184,7 +186,7 @@ function splitMetrics(served: () => Served | undefined): readonly Definition[] {
 }
 
 function processMetrics(options: ExpositionOptions): readonly Definition[] {
-  const { store, workers, notifications, problems, reader } = options;
+  const { store, workers, notifications, problems, reader, spans } = options;
   const overflow = (): number => {
     const sums = reader.read("", "overflow") ?? new Float64Array(OUTCOMES.length);
     return OUTCOMES.reduce((total, _, index) => total + outcomeCount(sums, index), 0);
@@ -218,6 +220,18 @@ function processMetrics(options: ExpositionOptions): readonly Definition[] {
       gauge("sluice_notifications_pending", "Notifications not yet delivered.", pending),
       counter("sluice_notifications_dead_total", "Notifications given up.", dead),
     );
+  }
+  if (spans !== undefined) {
+    definitions.push({
+      name: "sluice_spans_total",
+      help: "Spans by what became of them: exported, refused by the collector, or dropped before.",
+      type: "counter",
+      values: () => [
+        ...counted({}, { outcome: "exported" }, spans().exported),
+        ...counted({}, { outcome: "failed" }, spans().failed),
+        ...counted({}, { outcome: "dropped" }, worker(WORKER_FIELD.spansDropped)),
+      ],
+    });
   }
   if (problems !== undefined) {
     definitions.push({

@@ -28,6 +28,7 @@ import { missingTemplates } from "../rollout/templates.ts";
 import { formatIssue, type Issue } from "../resource/issue.ts";
 import { Gates } from "../shared/gates.ts";
 import { MetricReader } from "../shared/metrics.ts";
+import { TraceCounts } from "../shared/trace-counts.ts";
 import { storePath } from "../store/lock.ts";
 import { openSqliteStore } from "../store/sqlite.ts";
 import type { Store } from "../store/store.ts";
@@ -63,6 +64,7 @@ function openStore(): Store {
 
 const store = openStore();
 const reader = new MetricReader(memory.metrics);
+const spans = new TraceCounts(memory.traces);
 const delivery = createDelivery({ gates: new Gates(memory.gates), rows: reader, clock });
 const programs = new ProgramLoop({ store, delivery, clock, log, workers: memory.workers });
 const dispatcher = new Agent();
@@ -112,6 +114,7 @@ const admin = createAdminServer({
     store,
     workers: () => ({ live: delivery.readyCount, wanted: memory.workers }),
     notifications: () => notifications.counts(),
+    spans: () => spans,
     problems: () => programs.problemCounts(),
   }),
   ready: () => {

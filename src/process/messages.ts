@@ -6,6 +6,9 @@ import type { MessagePort } from "node:worker_threads";
 import type { LogLevel } from "../base/log.ts";
 import type { Part, PartKey } from "../compile/program.ts";
 import type { SharedMemory } from "../shared/memory.ts";
+import type { TraceSettings } from "../trace/settings.ts";
+import type { RequestRecord } from "../trace/span-record.ts";
+import type { Sampler } from "../trace/trace-context.ts";
 
 /** Each message stays below this, so that no receiver's event loop stalls on one of them. */
 export const MESSAGE_BYTES_MAX = 64 * 1024;
@@ -64,10 +67,15 @@ export interface PartFailure {
   readonly message: string;
 }
 
+/** Worker → trace thread; answered with null once there is room for another one. */
+export type SpanMessage = readonly RequestRecord[];
+
 /** Main → worker thread. */
 export type WorkerCommand =
   /** A (new) control thread's end of the channel. */
   | { readonly type: "control"; readonly port: MessagePort }
+  /** A (new) trace thread's end of the channel for spans. */
+  | { readonly type: "traces"; readonly port: MessagePort }
   /** Stop accepting, finish what is in flight within the grace period, then exit. */
   | { readonly type: "drain"; readonly graceMs: number };
 
@@ -77,6 +85,12 @@ export type ControlCommand =
   /** Readiness fails from now on; everything else goes on. */
   | { readonly type: "drain" }
   /** Close the store and the admin API, then exit. */
+  | { readonly type: "stop" };
+
+/** Main → trace thread. */
+export type TraceCommand =
+  | { readonly type: "worker"; readonly port: MessagePort }
+  /** Export what has come, then exit. */
   | { readonly type: "stop" };
 
 /** Worker or control thread → main. */
@@ -102,6 +116,15 @@ export interface WorkerOptions {
   readonly accessLog: string;
   /** Seeds the worker's random source, for tests that count exactly; undefined in production. */
   readonly seed?: number;
+  /** Whose spans are exported; absent where nothing is traced. */
+  readonly sampler?: Sampler;
+  readonly logLevel: LogLevel;
+}
+
+export interface TraceThreadData {
+  readonly role: "trace";
+  readonly memory: SharedMemory;
+  readonly settings: TraceSettings;
   readonly logLevel: LogLevel;
 }
 

@@ -7,11 +7,13 @@
 import { MessageChannel } from "node:worker_threads";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
-import { allocateSharedMemory } from "../shared/memory.ts";
+import { allocateSharedMemory, type SharedMemory } from "../shared/memory.ts";
+import type { TraceSettings } from "../trace/settings.ts";
 import type {
   ControlOptions,
   ControlThreadData,
   ThreadReport,
+  TraceThreadData,
   WorkerOptions,
   WorkerThreadData,
 } from "./messages.ts";
@@ -21,6 +23,8 @@ export interface SupervisorOptions {
   readonly control: ControlOptions;
   readonly worker: WorkerOptions;
   readonly workers: number;
+  /** How spans are exported; absent where nothing is traced, and no thread for it is started. */
+  readonly traces?: TraceSettings;
   /** How long requests in flight may take to finish once the process is asked to stop. */
   readonly graceMs: number;
   readonly log: Logger;
@@ -35,12 +39,15 @@ export class StartError extends Error {
 const DRAIN_SLACK_MS = 2000;
 /** The same for a control thread that was told to close. */
 const CLOSE_MS_MAX = 5000;
+/** How long a collector may take for the last spans. */
+const LAST_SPANS_MS_MAX = 3000;
 
 export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #clock: Clock = systemClock;
   readonly #workers: SupervisedThread[] = [];
   readonly #control: SupervisedThread;
+  readonly #traces: SupervisedThread | undefined;
   readonly #drained: PromiseWithResolvers<void>[] = [];
   readonly #ready = Promise.withResolvers<number>();
   /** Set once traffic is served: where the admin API is, also for the next control thread. */
@@ -58,6 +65,7 @@ export class Supervisor {
       },
       onReport: (report) => this.#onControlReport(report),
     });
+    this.#traces = this.#traceThread(memory);
     for (let index = 0; index < options.workers; index++) {
       this.#drained.push(Promise.withResolvers());
       this.#workers.push(
@@ -66,13 +74,17 @@ export class Supervisor {
             role: "worker",
             index,
             memory,
-            options: options.worker,
+            options: { ...options.worker, ...samplerOf(options.traces) },
           }),
-          onRestart: () => this.#connect(index),
+          onRestart: () => {
+            this.#connect(index);
+            this.#connectTraces(index);
+          },
           onReport: (report) => this.#onWorkerReport(index, report),
         }),
       );
       this.#connect(index);
+      this.#connectTraces(index);
     }
   }
 
@@ -111,11 +123,20 @@ export class Supervisor {
     });
     await this.#within(graceMs + DRAIN_SLACK_MS, Promise.all(drained), "workers did not drain");
     await Promise.all(this.#workers.map((worker) => worker.kill()));
-    const control = this.#control;
-    control.expectEnd();
-    control.post({ type: "stop" });
-    await this.#within(CLOSE_MS_MAX, control.ended, "the control thread did not close");
-    await control.kill();
+    await this.#close(this.#traces, LAST_SPANS_MS_MAX, "the last spans were not exported");
+    await this.#close(this.#control, CLOSE_MS_MAX, "the control thread did not close");
+  }
+
+  async #close(
+    thread: SupervisedThread | undefined,
+    limitMs: number,
+    problem: string,
+  ): Promise<void> {
+    if (thread === undefined) return;
+    thread.expectEnd();
+    thread.post({ type: "stop" });
+    await this.#within(limitMs, thread.ended, problem);
+    await thread.kill();
   }
 
   /** Waits for `done`, but not for ever; `problem` says what was too late. */
@@ -131,7 +152,7 @@ export class Supervisor {
 
   #thread(
     name: string,
-    script: "control-thread" | "worker-thread",
+    script: "control-thread" | "trace-thread" | "worker-thread",
     options: Pick<
       ConstructorParameters<typeof SupervisedThread>[0],
       "data" | "onRestart" | "onReport"
@@ -146,7 +167,12 @@ export class Supervisor {
       clock: this.#clock,
       log: this.#options.log,
       // What dies before it ever served would do so again; later, the others go on meanwhile.
-      onCrash: (reason) => this.#failStart(`The thread ${name} failed at the start: ${reason}`),
+      onCrash: (reason) => {
+        // Traffic does not wait for traces.
+        if (script !== "trace-thread") {
+          this.#failStart(`The thread ${name} failed at the start: ${reason}`);
+        }
+      },
     });
   }
 
@@ -163,6 +189,24 @@ export class Supervisor {
     const { port1, port2 } = new MessageChannel();
     this.#workers[index]?.post({ type: "control", port: port1 });
     this.#control.post({ type: "worker", index, port: port2 });
+  }
+
+  #traceThread(memory: SharedMemory): SupervisedThread | undefined {
+    const { traces: settings, control } = this.#options;
+    if (settings === undefined) return undefined;
+    const { logLevel } = control;
+    return this.#thread("trace", "trace-thread", {
+      data: (): TraceThreadData => ({ role: "trace", memory, settings, logLevel }),
+      onRestart: () => this.#workers.forEach((_, index) => this.#connectTraces(index)),
+      onReport: () => {},
+    });
+  }
+
+  #connectTraces(index: number): void {
+    if (this.#traces === undefined) return;
+    const { port1, port2 } = new MessageChannel();
+    this.#workers[index]?.post({ type: "traces", port: port1 });
+    this.#traces.post({ type: "worker", port: port2 });
   }
 
   #onControlReport(report: ThreadReport): void {
@@ -187,4 +231,8 @@ export class Supervisor {
   #failStart(message: string): void {
     this.#ready.reject(new StartError(message));
   }
+}
+
+function samplerOf(traces: TraceSettings | undefined): Pick<WorkerOptions, "sampler"> {
+  return traces === undefined ? {} : { sampler: traces.sampler };
 }

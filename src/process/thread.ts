@@ -5,7 +5,7 @@
 import { Worker } from "node:worker_threads";
 import type { Cancel, Clock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
-import type { ControlCommand, ThreadReport, WorkerCommand } from "./messages.ts";
+import type { ControlCommand, ThreadReport, TraceCommand, WorkerCommand } from "./messages.ts";
 
 export interface ThreadOptions {
   readonly name: string;
@@ -54,7 +54,7 @@ export class SupervisedThread {
   }
 
   /** Nothing is done where the thread is dead: `onRestart` is when to say it again. */
-  post(command: ControlCommand | WorkerCommand): void {
+  post(command: ControlCommand | TraceCommand | WorkerCommand): void {
     const transfer = "port" in command ? [command.port] : [];
     this.#worker.postMessage(command, transfer);
   }

@@ -42,6 +42,7 @@ function run(accessLog: AccessLog): void {
     random: options.seed === undefined ? systemRandom : seededRandom(options.seed + index),
     clock: systemClock,
     reusePort: true,
+    sampler: options.sampler,
   });
   const receiver = new Receiver({
     linker: new Linker({ metrics, gates, limitSeed: limits.seed }),
@@ -52,6 +53,9 @@ function run(accessLog: AccessLog): void {
     switch (command.type) {
       case "control":
         receiver.attach(command.port);
+        break;
+      case "traces":
+        plane.exportSpansTo(command.port);
         break;
       case "drain":
         void plane.drain(command.graceMs).then(() => report({ type: "drained" }));

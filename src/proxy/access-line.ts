@@ -3,6 +3,7 @@ import { jsonText } from "./access-log.ts";
 import type { Exchange } from "./exchange.ts";
 import type { LinkedArm } from "./snapshot.ts";
 import { REQUEST_ID_CHARS } from "./request-id.ts";
+import type { Trace } from "./tracer.ts";
 
 /**
  * One line of the access log. The query is left out, for keys travel in it; times are whole
@@ -15,7 +16,11 @@ export function accessLine(x: Exchange, nowMs: number): string {
   const { logged } = client.peer;
   const loggedClient = head.version === 10 ? logged.replace("HTTP/1.1", "HTTP/1.0") : logged;
   // A valid host has no character that JSON escapes. What few values take is looked up.
-  return `{"time":"${plane.wallTime.timestamp(x.startedMs)}","requestId":"${x.requestId}${loggedClient}${head.method}","host":"${head.host}","path":${jsonText(head.path)}${outcomeText(x)}${micros(nowMs - x.startedMs)},"upstreamUs":${upstreamUs}${armText(route, arm === null ? "" : arm.arm.id)}${x.endpointText}${attemptsText(x)}${x.bytesOut}}\n`;
+  return `{"time":"${plane.wallTime.timestamp(x.startedMs)}","requestId":"${x.requestId}${loggedClient}${head.method}","host":"${head.host}","path":${jsonText(head.path)}${outcomeText(x)}${micros(nowMs - x.startedMs)},"upstreamUs":${upstreamUs}${armText(route, arm === null ? "" : arm.arm.id)}${x.endpointText}${attemptsText(x)}${x.bytesOut}${x.trace === null ? "" : traceText(x.trace)}}\n`;
+}
+
+function traceText({ traceId }: Trace): string {
+  return `,"traceId":"${traceId}"`;
 }
 
 function outcomeText({ status, reason }: Exchange): string {
@@ -62,6 +67,7 @@ let stamp = "";
 /** Between the time that the request and that its backend took. */
 const UPSTREAM_US = Buffer.from(',"upstreamUs":');
 const NUMBER_CHARS_MAX = 16;
+const TRACE_CHARS = ',"traceId":""'.length + 32;
 /** Pairs of arm and endpoint whose pieces are kept. */
 const ENDS_MAX = 4;
 
@@ -95,7 +101,8 @@ export class KnownLine {
     const end = this.#endOf(x, arm);
     if (end === null) return false;
     const length = BEGINNING.length + REQUEST_ID_CHARS + middle.length + end.length;
-    const room = plane.accessLog.room?.(length + UPSTREAM_US.length + 3 * NUMBER_CHARS_MAX + 2);
+    const variable = UPSTREAM_US.length + 3 * NUMBER_CHARS_MAX + TRACE_CHARS + 2;
+    const room = plane.accessLog.room?.(length + variable);
     if (room === undefined || room === null) return false;
     const { bytes } = room;
     let at = room.used;
@@ -114,6 +121,7 @@ export class KnownLine {
     at = putNumber(micros(x.upstreamHeadMs), bytes, at + UPSTREAM_US.length);
     bytes.set(end, at);
     at = putNumber(x.bytesOut, bytes, at + end.length);
+    if (x.trace !== null) at += bytes.write(traceText(x.trace), at, "latin1");
     bytes[at] = 0x7d;
     bytes[at + 1] = 0x0a;
     room.lineTo(at + 2);

@@ -88,6 +88,10 @@ function own(x: Exchange, upstream: UpstreamStream): void {
   x.upstream = upstream;
   upstream.exchange = x;
   upstream.endpoint.inFlight++;
+  if (x.trace !== null) {
+    x.trace.attempting = true;
+    x.trace.endpoint = upstream.endpoint;
+  }
 }
 
 /**
@@ -154,6 +158,7 @@ function redirectArm(x: Exchange): void {
   // Nothing was sent: this was no attempt, and what failed on the way to the arm says nothing of
   // another one. The same arm may come back, for its gate may have been opened again.
   x.attempts--;
+  if (x.trace !== null) x.trace.attempting = false;
   if (arm !== x.arm) {
     x.connectFailures = 0;
     x.excluded = [];
@@ -213,6 +218,7 @@ export function cancelAttempt(x: Exchange): void {
 /** Counts the attempt that just ended against its arm. */
 function count(x: Exchange, outcome: number, nowMs = performance.now()): void {
   if (x.rule === null || x.arm === null) return;
+  if (outcome !== OK && x.trace !== null) x.trace.failed = true;
   const row = armRow(x.rule, x.arm, x.plane.metrics);
   x.plane.metrics.attempt(row, outcome, nowMs - x.attemptStartedMs);
 }
@@ -243,6 +249,7 @@ function giveUp(x: Exchange, code: ErrorCode): void {
 
 function failed(upstream: UpstreamStream, x: Exchange, code: ErrorCode): void {
   x.upstream = null;
+  x.plane.tracer?.endAttempt(x, code, performance.now());
   const dead = code === "upstream_reset" && upstream.reused && !upstream.answered;
   const unsent = x.bodyEnded && x.held === null && !upstream.requestSent;
   if (dead && (x.repeatable || unsent) && !x.retriedFresh && !x.responseStarted) {
@@ -288,10 +295,12 @@ function answered(upstream: UpstreamStream, response: ResponseHead, whole: strin
     return;
   }
   x.upstreamHeadMs = upstream.headMs - x.attemptStartedMs;
+  if (x.trace !== null) x.trace.status = response.status;
   if (response.status >= 500) {
     const arm = shieldArmFor(x);
     if (arm !== null) {
       x.upstream = null;
+      x.plane.tracer?.endAttempt(x, null, performance.now());
       count(x, STATUS_5XX);
       upstream.discard();
       shield(x, arm);
@@ -309,6 +318,7 @@ function answeredAgain(
   { known, from }: { known: KnownAnswer; from: ReadBuffer },
 ): void {
   x.upstreamHeadMs = upstream.headMs - x.attemptStartedMs;
+  if (x.trace !== null) x.trace.status = known.status;
   relayKnown(x, known, from);
 }
 

@@ -14,6 +14,7 @@ import type { KnownHead } from "./known-head.ts";
 import type { Plane } from "./plane.ts";
 import type { Endpoint } from "./pool.ts";
 import type { LinkedArm, LinkedRule } from "./snapshot.ts";
+import type { Trace } from "./tracer.ts";
 import type { UpstreamStream } from "./upstream-stream.ts";
 
 const NO_ENDPOINTS: readonly Endpoint[] = [];
@@ -30,6 +31,8 @@ export class Exchange {
   presentedId = false;
   /** What is known of a head that came before, or null. */
   readonly known: KnownHead | null;
+  /** Null where nothing is traced. */
+  readonly trace: Trace | null;
   /** The one rule that the request keeps for its whole life. */
   rule: LinkedRule | null = null;
   readonly choice = new Choice();
@@ -92,6 +95,9 @@ export class Exchange {
     this.known = known;
     this.idNumber = client.plane.requestIds.next();
     this.bodyEnded = !head.hasBody;
+    const { tracer } = this.plane;
+    // A head that is known names no caller.
+    this.trace = tracer === null ? null : tracer.begin(known === null ? head : null);
   }
 
   get requestId(): string {
@@ -109,6 +115,7 @@ export class Exchange {
     this.finished = true;
     this.tap?.finish(nowMs);
     const { rule, plane, status } = this;
+    if (this.trace !== null) plane.tracer?.finish(this, this.trace, nowMs);
     const row = rule === null ? plane.unmatchedRow : rule.row;
     if (status === 499) plane.metrics.add(row, FIELD.clientGone, 1);
     else plane.metrics.add(row, FIELD.response1xx + Math.floor(status / 100) - 1, 1);

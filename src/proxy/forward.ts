@@ -7,6 +7,7 @@ import type { RequestHead } from "../http1/request-head.ts";
 import { cookieWithout } from "./cookie.ts";
 import type { Exchange } from "./exchange.ts";
 import { isSafeHeader, rewriteTarget } from "./rewrite.ts";
+import type { Trace } from "./tracer.ts";
 
 /** What an LLM route changes: another path, another body, a credential. */
 export interface Overrides {
@@ -40,6 +41,7 @@ export function upstreamHead(x: Exchange, overrides: Overrides | null): string |
   const auth = rule?.auth ?? null;
   if (isPlain(x) && overrides === null && edits === null && auth === null) {
     // The client's head goes on in one piece, with the gateway's lines behind it.
+    if (x.trace !== null) return tracedHead(x, x.trace);
     return `${head.text.slice(0, head.end)}${peer.ownLines(head.authority)}${x.requestId}\r\n\r\n`;
   }
   const target =
@@ -52,6 +54,7 @@ export function upstreamHead(x: Exchange, overrides: Overrides | null): string |
     text += `host: ${host ?? (head.authority === "" ? peer.localAuthority : head.authority)}\r\n`;
   }
   head.dropName("x-request-id");
+  if (x.trace !== null) head.dropName("traceparent");
   if (auth !== null) {
     for (const name of auth.stripHeaders) dropHeader(head, name);
   }
@@ -77,9 +80,13 @@ export function upstreamHead(x: Exchange, overrides: Overrides | null): string |
   text += head.kept();
   if (edits === null) {
     text += `${peer.ownLines(head.authority)}${x.requestId}\r\n`;
+    if (x.trace !== null) text += `traceparent: ${x.trace.tell(x.arm ?? x.choice.arm)}\r\n`;
   } else {
     for (const [name, value] of ownLines(x)) {
       if (!edits.drop.has(name)) text += `${name}: ${value}\r\n`;
+    }
+    if (x.trace !== null && !edits.drop.has("traceparent")) {
+      text += `traceparent: ${x.trace.tell(x.arm ?? x.choice.arm)}\r\n`;
     }
     text += edits.append;
   }
@@ -126,6 +133,16 @@ function framing(x: Exchange): string {
   if (x.bodyEnded) return `content-length: ${x.heldBytes}\r\n`;
   x.chunkedUp = true;
   return "transfer-encoding: chunked\r\n";
+}
+
+/** As the plain head, with the attempt in its caller's place, or in a line of its own. */
+function tracedHead(x: Exchange, trace: Trace): string {
+  const { text, end, authority } = x.head;
+  const own = `${x.client.peer.ownLines(authority)}${x.requestId}\r\n`;
+  const parent = trace.tell(x.choice.arm);
+  const at = trace.callerAt;
+  if (at === -1) return `${text.slice(0, end)}${own}traceparent: ${parent}\r\n\r\n`;
+  return `${text.slice(0, at)}${parent}${text.slice(at + trace.callerLength, end)}${own}\r\n`;
 }
 
 function ownLines(x: Exchange): readonly (readonly [string, string])[] {

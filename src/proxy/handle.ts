@@ -27,11 +27,13 @@ export function handle(x: Exchange, socket: LinkedSocket | undefined): void {
     respondError(x, "target_invalid");
     return;
   }
+  if (x.trace !== null) x.trace.match = matched.match;
   enter(x, matched.rule);
 }
 
 /** Takes a request whose head came before: what it asks for has been judged and matched then. */
 export function handleKnown(x: Exchange, known: KnownHead): void {
+  if (x.trace !== null) x.trace.match = known.match;
   enter(x, known.rule);
 }
 

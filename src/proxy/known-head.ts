@@ -15,7 +15,12 @@ import type { ClientOutput } from "./client-output.ts";
 import { copyOf } from "./peer.ts";
 import { KnownBytes, type ReadBuffer } from "./read-buffer.ts";
 import { REQUEST_ID_CHARS } from "./request-id.ts";
-import { generationOfCells, type LinkedRule, type LinkedSocket } from "./snapshot.ts";
+import {
+  generationOfCells,
+  type LinkedMatch,
+  type LinkedRule,
+  type LinkedSocket,
+} from "./snapshot.ts";
 import type { TextWriter } from "./text-writer.ts";
 
 /** Longer heads are read anew each time. */
@@ -23,6 +28,7 @@ const KNOWN_CHARS_MAX = 2048;
 /** The head of a response goes to the client beside its body, in a buffer of limited size. */
 const ANSWER_HEAD_CHARS_MAX = 1024;
 const BLANK_LINE = "\r\n\r\n";
+const TRACE_LINE = "\r\ntraceparent: ";
 
 interface KnownDeps {
   readonly served: LinkedSocket;
@@ -36,6 +42,8 @@ export class KnownHead {
   readonly head: RequestHead;
   readonly rule: LinkedRule;
   readonly line: KnownLine;
+  /** For traces; null where nothing is traced. */
+  readonly match: LinkedMatch | null;
   /** The answer that it had last, where that came twice. */
   answer: KnownAnswer | null = null;
   /** The head of the answer before, as text. */
@@ -43,12 +51,12 @@ export class KnownHead {
   readonly #served: LinkedSocket;
   readonly #output: ClientOutput;
   readonly #generation = generationOfCells();
-  /** What goes upstream, with room for the request id. */
+  /** What goes upstream, with room for the request id and the trace. */
   #upstream: Buffer;
   readonly #idAt: number;
 
   constructor(x: Exchange, rule: LinkedRule, { served, output }: KnownDeps) {
-    const { head, client } = x;
+    const { head, client, trace } = x;
     this.line = new KnownLine(x);
     const before = head.keptFromStart() + client.peer.ownLines(head.authority);
     this.bytes = new KnownBytes(head.text.slice(0, head.end + 2));
@@ -57,9 +65,11 @@ export class KnownHead {
     this.#served = served;
     this.#output = output;
     this.#idAt = before.length;
-    this.#upstream = Buffer.allocUnsafeSlow(before.length + REQUEST_ID_CHARS + BLANK_LINE.length);
-    this.#upstream.write(before, "latin1");
-    this.#upstream.write(BLANK_LINE, before.length + REQUEST_ID_CHARS, "latin1");
+    this.match = trace === null ? null : trace.match;
+    const room = trace === null ? "" : TRACE_LINE + trace.traceparent;
+    const text = `${before}${" ".repeat(REQUEST_ID_CHARS)}${room}${BLANK_LINE}`;
+    this.#upstream = Buffer.allocUnsafeSlow(text.length);
+    this.#upstream.write(text, "latin1");
   }
 
   /** Whether a request that begins now would still be read and matched the same way. */
@@ -67,9 +77,13 @@ export class KnownHead {
     return served === this.#served && this.#generation === generationOfCells();
   }
 
-  /** Sends the head upstream, with the id of this request. */
-  send(writer: TextWriter, { plane, idNumber }: Exchange): void {
+  /** Sends the head upstream, with the ids of this request. */
+  send(writer: TextWriter, { plane, idNumber, trace, arm }: Exchange): void {
     plane.requestIds.put(idNumber, this.#upstream, this.#idAt);
+    if (trace !== null) {
+      const traceAt = this.#idAt + REQUEST_ID_CHARS + TRACE_LINE.length;
+      this.#upstream.write(trace.tell(arm), traceAt, "latin1");
+    }
     // What the kernel has not taken yet must not be changed by the next request.
     if (!writer.writeBytes(this.#upstream)) this.#upstream = Buffer.from(this.#upstream);
   }
@@ -151,7 +165,7 @@ export class HeadMemory {
 }
 
 /** Whether the head says everything about the request, and goes on as it came. */
-function saysAll({ head, presentedId }: Exchange): boolean {
+function saysAll({ head, presentedId, trace }: Exchange): boolean {
   return (
     head.http11 &&
     head.keepAlive &&
@@ -161,7 +175,8 @@ function saysAll({ head, presentedId }: Exchange): boolean {
     !head.expectsContinue &&
     head.upgrade === "" &&
     head.authority !== "" &&
-    !presentedId
+    !presentedId &&
+    (trace === null || trace.caller === null)
   );
 }
 

@@ -14,6 +14,7 @@ import type { Outbox } from "./outbox.ts";
 import type { Pools } from "./pool.ts";
 import type { RequestIds } from "./request-id.ts";
 import type { TimerWheel } from "./timer-wheel.ts";
+import type { Tracer } from "./tracer.ts";
 
 export interface Plane {
   readonly metrics: MetricRecorder;
@@ -31,6 +32,8 @@ export interface Plane {
   readonly slots: Slots;
   readonly requestIds: RequestIds;
   readonly wallTime: WallTime;
+  /** Null where nothing is traced. */
+  readonly tracer: Tracer | null;
   readonly timeouts: Timeouts;
   /** Hears of a bug: an exception that one request raised. The worker goes on. */
   readonly onBug: (error: unknown) => void;
@@ -87,6 +90,11 @@ export class WallTime {
 
   refresh(nowMs: number): void {
     this.#offsetMs = this.#clock.now() - nowMs;
+  }
+
+  /** Milliseconds since the epoch of a moment on performance.now()'s scale. */
+  epochMs(nowMs: number): number {
+    return this.#offsetMs + nowMs;
   }
 
   /** RFC 3339 with milliseconds of a moment on performance.now()'s scale. */

@@ -10,10 +10,12 @@ import {
   type Server,
   type SocketConstructorOpts,
 } from "node:net";
+import type { MessagePort } from "node:worker_threads";
 import type { Clock } from "../base/clock.ts";
 import { systemRandom, type Random } from "../base/random.ts";
 import type { PartKey } from "../compile/program.ts";
 import type { PartFailure } from "../process/messages.ts";
+import type { Sampler } from "../trace/trace-context.ts";
 import type { Gates } from "../shared/gates.ts";
 import type { Limits } from "../shared/limits.ts";
 import {
@@ -35,7 +37,9 @@ import { ReadBuffer } from "./read-buffer.ts";
 import { RequestIds } from "./request-id.ts";
 import type { Cell, LinkedSocket, Snapshot } from "./snapshot.ts";
 import { readDirectly } from "./socket-handle.ts";
+import { SpanOutlet } from "./span-outlet.ts";
 import { TimerWheel } from "./timer-wheel.ts";
+import { Tracer } from "./tracer.ts";
 
 export interface DataPlaneOptions {
   readonly metrics: MetricRecorder;
@@ -48,6 +52,8 @@ export interface DataPlaneOptions {
   /** Whether other workers listen on the same addresses. */
   readonly reusePort?: boolean;
   readonly timeouts?: Partial<Timeouts>;
+  /** Whose spans are exported; absent where nothing is traced. */
+  readonly sampler?: Sampler | undefined;
   /** Hears of exceptions that a request raised; by default they are process warnings. */
   readonly onBug?: (error: unknown) => void;
 }
@@ -69,10 +75,13 @@ export class DataPlane {
   readonly #readBuffer = ReadBuffer.ofSize(READ_BUFFER_BYTES);
   #sweepAtMs = 0;
   #droppedSeen = 0;
+  #spansDroppedSeen = 0;
+  readonly #spans = new SpanOutlet();
   #drained: Promise<void> | undefined;
 
   constructor(options: DataPlaneOptions) {
-    const { metrics, gates, limits, accessLog, random, clock } = options;
+    const { metrics, gates, limits, accessLog, random, clock, sampler } = options;
+    const wallTime = new WallTime(clock);
     const onBug = options.onBug ?? warn;
     const wheel = new TimerWheel((nowMs) => this.#tick(nowMs));
     const outbox = new Outbox(onBug);
@@ -93,7 +102,11 @@ export class DataPlane {
       slots: new Slots(),
       // Ids need to differ between workers even where the splits are drawn from a seed.
       requestIds: new RequestIds(systemRandom),
-      wallTime: new WallTime(clock),
+      wallTime,
+      tracer:
+        sampler === undefined
+          ? null
+          : new Tracer({ sampler, random: systemRandom, wallTime, outlet: this.#spans }),
       timeouts: { ...DEFAULT_TIMEOUTS, ...options.timeouts },
       onBug,
       draining: false,
@@ -141,6 +154,11 @@ export class DataPlane {
     return this.#listeners.get(key)?.port;
   }
 
+  /** From now on spans go to the trace thread behind `port`. */
+  exportSpansTo(port: MessagePort): void {
+    this.#spans.attach(port);
+  }
+
   /** Open client connections. */
   get connections(): number {
     return this.#connections.size;
@@ -183,7 +201,17 @@ export class DataPlane {
       this.#plane.metrics.add(this.#workerRow, WORKER_FIELD.accessLogDropped, more);
       this.#droppedSeen = dropped;
     }
+    this.#sendSpans();
     this.#plane.pools.sweep(nowMs);
+  }
+
+  #sendSpans(): void {
+    this.#spans.flush();
+    const { dropped } = this.#spans;
+    if (dropped === this.#spansDroppedSeen) return;
+    const more = dropped - this.#spansDroppedSeen;
+    this.#plane.metrics.add(this.#workerRow, WORKER_FIELD.spansDropped, more);
+    this.#spansDroppedSeen = dropped;
   }
 
   /**
@@ -206,6 +234,7 @@ export class DataPlane {
     for (const connection of this.#connections) connection.cut();
     plane.pools.closeIdle();
     plane.wheel.stop();
+    this.#spans.close();
     await plane.accessLog.close();
   }
 

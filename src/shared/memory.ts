@@ -4,6 +4,7 @@
  */
 import { allocateLimits } from "./limits.ts";
 import { METRIC_FIELDS } from "./metrics.ts";
+import { allocateTraceCounts } from "./trace-counts.ts";
 
 export interface SharedMemory {
   readonly workers: number;
@@ -14,6 +15,7 @@ export interface SharedMemory {
   };
   readonly gates: { readonly index: SharedArrayBuffer; readonly flags: SharedArrayBuffer };
   readonly limits: SharedArrayBuffer;
+  readonly traces: SharedArrayBuffer;
 }
 
 /** Slots of metrics: pairs of route and revision that can be told apart. A power of two. */
@@ -37,5 +39,6 @@ export function allocateSharedMemory(workers: number): SharedMemory {
       flags: new SharedArrayBuffer(GATES_MAX * 4),
     },
     limits: allocateLimits(LIMIT_CELLS_MAX),
+    traces: allocateTraceCounts(),
   };
 }

@@ -65,6 +65,8 @@ export const WORKER_FIELD = {
   connections: 0,
   /** Lines of the access log that were not written. */
   accessLogDropped: 1,
+  /** Spans that found no room on their way to the trace thread. */
+  spansDropped: 2,
 } as const;
 
 /** A worker's side: writes to one stripe. */

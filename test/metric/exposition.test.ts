@@ -9,7 +9,14 @@ import { createExposition } from "../../src/metric/exposition.ts";
 import { BOUNDS_MS } from "../../src/metric/reading.ts";
 import { BUCKETS, bucketBound } from "../../src/shared/histogram.ts";
 import { allocateSharedMemory } from "../../src/shared/memory.ts";
-import { FIELD, MetricReader, MetricRecorder, OUTCOMES } from "../../src/shared/metrics.ts";
+import {
+  FIELD,
+  MetricReader,
+  MetricRecorder,
+  OUTCOMES,
+  WORKER_FIELD,
+  WORKER_KEY,
+} from "../../src/shared/metrics.ts";
 
 const STABLE = "Backend/default/checkout@aaa";
 const CANARY = "Backend/default/checkout@bbb";
@@ -42,6 +49,7 @@ function setUp() {
     store: { unsavedCount: 3, resourceVersion: 42 },
     workers: () => ({ live: 1, wanted: 2 }),
     notifications: () => ({ pending: 4, dead: 5 }),
+    spans: () => ({ exported: 11, failed: 0 }),
     problems: () => new Map([["HTTPRoute", 2]]),
   });
   return { workers, read };
@@ -139,6 +147,10 @@ test("an idle revision has no series, its weight and role are told as state", as
 test("tells the state of the process and what did not find a row", async () => {
   const { workers, read } = setUp();
   workers[1].attempt(workers[1].row("", "overflow"), 0, 1);
+  for (const recorder of workers) {
+    const row = recorder.row(WORKER_KEY.route, WORKER_KEY.armId);
+    recorder.add(row, WORKER_FIELD.spansDropped, 3);
+  }
   const { text } = await read();
   assert.equal(valueOf(text, "sluice_store_unsaved", {}), 3);
   assert.equal(valueOf(text, "sluice_store_version", {}), 42);
@@ -146,6 +158,9 @@ test("tells the state of the process and what did not find a row", async () => {
   assert.equal(valueOf(text, "sluice_workers_wanted", {}), 2);
   assert.equal(valueOf(text, "sluice_notifications_pending", {}), 4);
   assert.equal(valueOf(text, "sluice_notifications_dead_total", {}), 5);
+  assert.equal(valueOf(text, "sluice_spans_total", { outcome: "exported" }), 11);
+  assert.equal(valueOf(text, "sluice_spans_total", { outcome: "dropped" }), 6);
+  assert.doesNotMatch(text, /^sluice_spans_total\{outcome="failed"/m);
   assert.equal(valueOf(text, "sluice_resource_problems", { kind: "HTTPRoute" }), 2);
   assert.equal(valueOf(text, "sluice_metric_overflow_total", {}), 1);
   assert.match(text, /^process_cpu_seconds_total /m);

@@ -13,7 +13,14 @@ import { DataPlane } from "../../src/proxy/server.ts";
 import { Gates } from "../../src/shared/gates.ts";
 import { Limits } from "../../src/shared/limits.ts";
 import { allocateSharedMemory } from "../../src/shared/memory.ts";
-import { FIELD, MetricReader, MetricRecorder } from "../../src/shared/metrics.ts";
+import type { Sampler } from "../../src/trace/trace-context.ts";
+import {
+  FIELD,
+  MetricReader,
+  MetricRecorder,
+  WORKER_FIELD,
+  WORKER_KEY,
+} from "../../src/shared/metrics.ts";
 
 export interface GatewayOptions {
   readonly parts: readonly Part[];
@@ -22,6 +29,7 @@ export interface GatewayOptions {
   readonly timeouts?: Partial<Timeouts>;
   readonly onBug?: (error: unknown) => void;
   readonly credentials?: ReadonlyMap<string, string>;
+  readonly sampler?: Sampler;
 }
 
 export interface TestGateway extends AsyncDisposable {
@@ -33,6 +41,8 @@ export interface TestGateway extends AsyncDisposable {
   link(parts: readonly Part[]): Promise<readonly PartFailure[]>;
   /** One field of the row of (route, arm); 0 where there is no row. */
   metric(field: keyof typeof FIELD, arm?: string, route?: string): number;
+  /** One field of what concerns no route. */
+  worker(field: keyof typeof WORKER_FIELD): number;
 }
 
 export const SOCKET_KEY = "socket/127.0.0.1:0";
@@ -51,6 +61,7 @@ export async function testGateway(options: GatewayOptions): Promise<TestGateway>
     accessLog: options.accessLog ?? NO_ACCESS_LOG,
     random: options.random ?? seededRandom(1),
     clock: systemClock,
+    sampler: options.sampler,
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
     ...(options.onBug === undefined ? {} : { onBug: options.onBug }),
   });
@@ -65,6 +76,9 @@ export async function testGateway(options: GatewayOptions): Promise<TestGateway>
     link: (parts) => plane.apply(linker.link(parts)),
     metric(field, arm = "", route = "default/test") {
       return reader.read(route, arm)?.[FIELD[field]] ?? 0;
+    },
+    worker(field) {
+      return reader.read(WORKER_KEY.route, WORKER_KEY.armId)?.[WORKER_FIELD[field]] ?? 0;
     },
     [Symbol.asyncDispose]: () => plane.drain(0),
   };

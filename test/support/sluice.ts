@@ -21,6 +21,9 @@ export interface SluiceOptions {
   readonly files?: readonly string[];
   readonly workers?: number;
   readonly accessLog?: string;
+  /** Further options of `sluice up`. */
+  readonly args?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
   /** Kept between runs where given; else fresh and removed at the end. */
   readonly dataDirectory?: string;
   readonly adminPort?: number;
@@ -145,8 +148,12 @@ export class Sluice extends Api implements AsyncDisposable {
       String(options.workers ?? 2),
       "--access-log",
       options.accessLog ?? "off",
+      ...(options.args ?? []),
     ];
-    const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(process.execPath, args, {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, ...options.env },
+    });
     return new Sluice(child, `http://${admin}`, { path: data, temporary });
   }
 
