@@ -6,6 +6,7 @@ const BENCHMARKS: Readonly<Record<string, () => Promise<Benchmark>>> = {
   match: async () => (await import("./match.ts")).benchMatch,
   proxy: async () => (await import("./proxy.ts")).benchProxy,
   traces: async () => (await import("./traces.ts")).benchTraces,
+  reload: async () => (await import("./reload.ts")).benchReload,
 };
 
 const [name = "", ...args] = process.argv.slice(2);

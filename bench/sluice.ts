@@ -15,6 +15,8 @@ export interface SluiceOptions {
   readonly certificate?: Certificate;
   /** The backends speak HTTP/2. */
   readonly grpc?: boolean;
+  /** The path that is routed; everything by default. */
+  readonly prefix?: string;
   readonly workers?: number;
   readonly cores?: string;
   readonly env?: Readonly<Record<string, string>>;
@@ -51,7 +53,7 @@ export async function startSluice(bench: Bench, options: SluiceOptions): Promise
 
 /** One Gateway, one HTTPRoute for everything, two backends at 90 and 10. */
 function resources(port: number, options: SluiceOptions): string {
-  const { ports, certificate, grpc = false } = options;
+  const { ports, certificate, grpc = false, prefix = "/" } = options;
   const reference = grpc ? "{kind: Service, port: 80, " : "{group: sluice.dev, kind: Backend, ";
   const target = grpc ? service : backend;
   const documents = [
@@ -62,7 +64,7 @@ metadata: {name: api}
 spec:
   parentRefs: [{name: edge}]
   rules:
-  - matches: [{path: {type: PathPrefix, value: /}}]
+  - matches: [{path: {type: PathPrefix, value: ${prefix}}}]
     backendRefs:
     - ${reference}name: stable, weight: 90}
     - ${reference}name: canary, weight: 10}

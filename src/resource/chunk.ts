@@ -20,6 +20,7 @@ import { checkDocument } from "./check.ts";
 import { type Finding, toIssue } from "./message.ts";
 import type { ResourceDraft } from "./resource.ts";
 import { repeatedKeys, YAML_OPTIONS } from "./yaml-document.ts";
+import { readPlainYaml } from "./yaml-plain.ts";
 
 /** 1-based. */
 export interface Place {
@@ -49,6 +50,28 @@ const SYNTAX_ISSUES_MAX = 3;
 
 /** Reads a stretch of text; of documents that are wrong there are issues alone. Never throws. */
 export function readChunk(text: string): Chunk {
+  return readPlainly(text) ?? readWithPlaces(text);
+}
+
+/** Nearly all that is right is read so; what is wrong is read again, for its place. */
+function readPlainly(text: string): Chunk | undefined {
+  const plain = readPlainYaml(text);
+  if (plain === undefined || itemsOf(plain.value) !== undefined) return undefined;
+  const checked = checkDocument(plain.value, {});
+  if (!checked.ok) return undefined;
+  const { offset, value } = plain;
+  const lineStart = text.lastIndexOf("\n", offset - 1) + 1;
+  const place = {
+    line: offset === 0 ? 1 : text.slice(0, offset).split("\n").length,
+    column: offset === 0 ? 1 : offset - lineStart + 1,
+  };
+  return {
+    documents: [{ draft: checked.draft, place, contentHash: contentHash(value) }],
+    issues: [],
+  };
+}
+
+function readWithPlaces(text: string): Chunk {
   const reader = new Reader(text);
   try {
     reader.read();
