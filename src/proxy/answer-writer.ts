@@ -31,6 +31,10 @@ export class AnswerWriter {
     this.untilClose = open && x.head.version === 10;
     if (this.untilClose) this.closeAfter = true;
     let own = added;
+    // An HTTP/2 stream ends without saying how long it was.
+    if (head.framing === "none" && head.contentLength === -1 && mayHaveBody(x, head.status)) {
+      own += "content-length: 0\r\n";
+    }
     if (this.#chunked) own += "transfer-encoding: chunked\r\n";
     own += this.#connectionLine(x);
     // The status line goes on as it came where it is one of HTTP/1.1.
@@ -75,4 +79,9 @@ export class AnswerWriter {
     this.#chunked = false;
     this.output.uncork();
   }
+}
+
+/** Whether a response says how long its body is, be it empty (RFC 9112 §6.3). */
+function mayHaveBody(x: Exchange, status: number): boolean {
+  return status !== 204 && status !== 304 && x.head.method !== "HEAD";
 }

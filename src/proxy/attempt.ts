@@ -10,11 +10,14 @@ import { FIELD, OUTCOMES } from "../shared/metrics.ts";
 import { armRow, openArm, otherArm } from "./choose.ts";
 import { errorRow, outcomeOf, type ErrorCode } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
+import type { Endpoint } from "./endpoint.ts";
+import { isGrpcFailure, noteGrpcHead, noteGrpcTrailers } from "./grpc.ts";
 import type { KnownAnswer } from "./known-head.ts";
-import { chooseEndpoint, type Endpoint } from "./pool.ts";
+import { chooseEndpoint } from "./pool.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
 import { relayBody, relayEnd, relayFlush, relayHead, relayInterim, relayKnown } from "./relay.ts";
 import { respondError } from "./respond.ts";
+import type { PoolPart } from "../compile/program.ts";
 import type { LinkedArm } from "./snapshot.ts";
 import type { UpstreamEvents, UpstreamStream } from "./upstream-stream.ts";
 
@@ -40,7 +43,7 @@ export function startAttempt(x: Exchange, arm: LinkedArm, fresh: Endpoint | null
     return;
   }
   const { part, endpoints } = x.plane.pools.of(pool);
-  const endpoint = fresh ?? chooseRoomy(x, endpoints, part.connectionsPerEndpointMax);
+  const endpoint = fresh ?? chooseRoomy(x, endpoints, part);
   if (endpoint === undefined) {
     giveUp(x, "upstream_overflow");
     return;
@@ -53,7 +56,8 @@ export function startAttempt(x: Exchange, arm: LinkedArm, fresh: Endpoint | null
   const idle = fresh === null ? endpoint.takeIdle() : undefined;
   if (idle !== undefined) {
     own(x, idle);
-    if (headOnly(x)) {
+    // Where streams are cheap, a small body comes along: what a turn brought of it is sent with the head.
+    if (idle.trails || headOnly(x)) {
       idle.claim();
     } else {
       dispatch(x, idle, x.attemptStartedMs);
@@ -74,12 +78,11 @@ export function startAttempt(x: Exchange, arm: LinkedArm, fresh: Endpoint | null
 function chooseRoomy(
   x: Exchange,
   endpoints: readonly Endpoint[],
-  connectionsMax: number,
+  part: PoolPart,
 ): Endpoint | undefined {
   for (;;) {
     const endpoint = chooseEndpoint(endpoints, x.excluded, x.plane.random);
-    // Every connection that is not idle has a request in flight.
-    if (endpoint === undefined || endpoint.inFlight < connectionsMax) return endpoint;
+    if (endpoint === undefined || endpoint.hasRoom(part)) return endpoint;
     x.excluded = [...x.excluded, endpoint];
   }
 }
@@ -115,9 +118,11 @@ function dispatch(x: Exchange, upstream: UpstreamStream, nowMs: number): void {
 
 /** Sends what came of the body before there was somebody to send it to. */
 function sendHeld(x: Exchange, upstream: UpstreamStream): void {
-  for (const slice of x.held ?? []) upstream.sendBody(x, slice);
+  const held = x.held ?? [];
   x.held = null;
-  if (x.bodyEnded) upstream.sendEnd(x, "");
+  for (const slice of held) upstream.sendBody(x, slice);
+  x.kept = upstream.trails ? held : null;
+  if (x.bodyEnded) upstream.sendEnd(x, x.requestTrailers);
   upstream.flush();
 }
 
@@ -191,6 +196,7 @@ export function forwardBody(x: Exchange, slice: Buffer): boolean {
     x.held.push(slice);
     return x.heldBytes < HELD_BYTES_MAX;
   }
+  if (x.kept !== null) keep(x, x.kept, slice);
   if (upstream.sendBody(x, slice)) return true;
   if (!x.responseStarted) limitHead(x, upstream);
   return false;
@@ -200,11 +206,18 @@ export function forwardBody(x: Exchange, slice: Buffer): boolean {
 const HELD_BYTES_MAX = 64 * 1024;
 const HELD_SLICES_MAX = 64;
 
+/** Remembers what is sent of a small body, for a backend that may yet say that it refuses it. */
+function keep(x: Exchange, kept: Buffer[], slice: Buffer): void {
+  x.heldBytes += slice.length;
+  if (x.heldBytes > HELD_BYTES_MAX || kept.length >= HELD_SLICES_MAX) x.kept = null;
+  else kept.push(slice);
+}
+
 /** The request's body is complete. */
 export function forwardEnd(x: Exchange): void {
   if (x.collector !== null) x.collector.end(x);
   else if (x.dispatched && x.upstream !== null) {
-    x.upstream.sendEnd(x, "");
+    x.upstream.sendEnd(x, x.requestTrailers);
     if (!x.responseStarted) limitHead(x, x.upstream);
   }
 }
@@ -250,11 +263,12 @@ function giveUp(x: Exchange, code: ErrorCode): void {
 function failed(upstream: UpstreamStream, x: Exchange, code: ErrorCode): void {
   x.upstream = null;
   x.plane.tracer?.endAttempt(x, code, performance.now());
-  const dead = code === "upstream_reset" && upstream.reused && !upstream.answered;
-  const unsent = x.bodyEnded && x.held === null && !upstream.requestSent;
-  if (dead && (x.repeatable || unsent) && !x.retriedFresh && !x.responseStarted) {
+  if (!x.retriedFresh && !x.responseStarted && mayBeSentAnew(upstream, x, code)) {
     // The upstream closed an idle connection just when it was used again: that says nothing of it.
     x.retriedFresh = true;
+    x.held = x.kept;
+    x.kept = null;
+    x.dispatched = false;
     startAttempt(x, x.arm as LinkedArm, upstream.endpoint);
     return;
   }
@@ -280,6 +294,14 @@ function failed(upstream: UpstreamStream, x: Exchange, code: ErrorCode): void {
   else respondError(x, code);
 }
 
+/** Whether the request reached nobody, and all of it is still there to be sent. */
+function mayBeSentAnew(upstream: UpstreamStream, x: Exchange, code: ErrorCode): boolean {
+  if (code !== "upstream_reset") return false;
+  if (upstream.refused) return !x.head.hasBody || x.kept !== null;
+  if (!upstream.reused || upstream.answered) return false;
+  return x.repeatable || (x.bodyEnded && x.held === null && !upstream.requestSent);
+}
+
 function hasOther(x: Exchange): boolean {
   const pool = x.arm?.pool.value;
   if (pool === undefined) return false;
@@ -296,6 +318,8 @@ function answered(upstream: UpstreamStream, response: ResponseHead, whole: strin
   }
   x.upstreamHeadMs = upstream.headMs - x.attemptStartedMs;
   if (x.trace !== null) x.trace.status = response.status;
+  x.kept = null;
+  if (upstream.trails) noteGrpcHead(x, response);
   if (response.status >= 500) {
     const arm = shieldArmFor(x);
     if (arm !== null) {
@@ -328,7 +352,8 @@ function shieldArmFor(x: Exchange): LinkedArm | null {
 
 function ended(x: Exchange, trailers: string, nowMs: number): void {
   x.upstream = null;
-  count(x, x.status >= 500 ? STATUS_5XX : OK, nowMs);
+  if (trailers !== "") noteGrpcTrailers(x, trailers);
+  count(x, x.status >= 500 || isGrpcFailure(x.grpcStatus) ? STATUS_5XX : OK, nowMs);
   relayEnd(x, trailers);
   x.finish(nowMs);
 }

@@ -7,6 +7,7 @@ import type { ResponseHead } from "../http1/response-head.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Peer } from "./peer.ts";
 import type { Plane } from "./plane.ts";
+import type { Cell, LinkedSocket } from "./snapshot.ts";
 
 export interface Client {
   readonly plane: Plane;
@@ -46,4 +47,20 @@ export interface ClientConnection {
   closeIdle(): void;
   /** The time of a drain is over: what is still asked ends here, counted and logged. */
   cut(): void;
+}
+
+/** What a connection is made with, beside its socket. */
+export interface ConnectionOptions {
+  readonly peer: Peer;
+  readonly served: Cell<LinkedSocket>;
+  /** Called once, when the socket is gone. */
+  readonly onClosed: (connection: ClientConnection) => void;
+}
+
+export interface Http1Options extends ConnectionOptions {
+  /**
+   * Takes the connection over, with what was read of it, where the client speaks HTTP/2 with prior
+   * knowledge; absent where that is not allowed.
+   */
+  readonly onHttp2?: (connection: ClientConnection, first: Buffer) => void;
 }

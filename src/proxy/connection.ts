@@ -4,14 +4,13 @@
  * limit. After a request that could not be read nothing more is parsed (RFC 9112 §2.2).
  */
 import type { Socket } from "node:net";
-import { ChunkedDecoder, type BodySink } from "../http1/chunked.ts";
 import { REQUEST_HEAD_BYTES_MAX, type HeadFault } from "../http1/fault.ts";
 import { judgePartialHead, parseRequestHead, RequestHead } from "../http1/request-head.ts";
 import type { ResponseHead } from "../http1/response-head.ts";
 import { AnswerWriter } from "./answer-writer.ts";
 import { ClientOutput } from "./client-output.ts";
-import { cancelAttempt, forwardBody, forwardEnd, resumeResponse } from "./attempt.ts";
-import type { Client, ClientConnection } from "./client.ts";
+import { cancelAttempt, forwardEnd, resumeResponse } from "./attempt.ts";
+import type { Client, ClientConnection, Http1Options } from "./client.ts";
 import type { ErrorCode } from "./error.ts";
 import { Exchange } from "./exchange.ts";
 import { handle, handleKnown } from "./handle.ts";
@@ -20,6 +19,7 @@ import type { Peer } from "./peer.ts";
 import type { Plane } from "./plane.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
 import { isSaneId } from "./request-id.ts";
+import { RequestBody } from "./request-body.ts";
 import { respondError } from "./respond.ts";
 import type { Cell, LinkedSocket } from "./snapshot.ts";
 import type { Timed } from "./timer-wheel.ts";
@@ -36,18 +36,14 @@ const CLOSED = 4;
 
 /** Bytes that may wait behind a request in flight. */
 const PIPELINED_BYTES_MAX = 64 * 1024;
+/** How a connection of HTTP/2 begins (RFC 9113 §3.4), as far as it looks like a request. */
+const HTTP2_REQUEST = "PRI * HTTP/2.0\r\n\r\n";
 const NO_BYTES = Buffer.alloc(0);
 const LINGER_BYTES_MAX = 1024 * 1024;
 /** Beginnings of heads up to this size are judged at every read, longer ones at line ends. */
 const JUDGED_BYTES = 1024;
 
-export interface ConnectionOptions {
-  readonly peer: Peer;
-  readonly served: Cell<LinkedSocket>;
-  readonly onClosed: (connection: ClientConnection) => void;
-}
-
-export class Connection implements Timed, BodySink, Client, ClientConnection {
+export class Connection implements Timed, Client, ClientConnection {
   deadlineMs = Infinity;
   wheelTick = -1;
   wheelNext: Timed | null = null;
@@ -60,20 +56,23 @@ export class Connection implements Timed, BodySink, Client, ClientConnection {
   readonly #served: Cell<LinkedSocket>;
   readonly #onClosed: (connection: ClientConnection) => void;
   readonly #heads: HeadMemory;
+  readonly #onHttp2: Http1Options["onHttp2"];
+  /** Whether no request has been read on this connection. */
+  #first = true;
   #state = READY;
   #exchange: Exchange | null = null;
   #pending: Buffer | null = null;
   #headStartedMs = -1;
   /** The one empty line that may stand before a request was dropped. */
   #emptyLine = false;
-  #bodyLeft = 0;
-  #decoder: ChunkedDecoder | null = null;
+  #body: RequestBody | null = null;
   #lingered = 0;
   #handled = false;
   #consuming = false;
 
   /** `socket` is a kernel's or a TLS socket, and paused or read by who calls `read`. */
-  constructor(socket: Socket, plane: Plane, { peer, served, onClosed }: ConnectionOptions) {
+  constructor(socket: Socket, plane: Plane, options: Http1Options) {
+    const { peer, served, onClosed } = options;
     this.#socket = socket;
     const output = new ClientOutput(socket, plane, peer.scheme === "http");
     this.#answers = new AnswerWriter(output);
@@ -82,6 +81,7 @@ export class Connection implements Timed, BodySink, Client, ClientConnection {
     this.peer = peer;
     this.#served = served;
     this.#onClosed = onClosed;
+    this.#onHttp2 = options.onHttp2;
     socket.on("end", () => this.#ended());
     socket.on("drain", () => this.#drained());
     socket.on("error", () => this.#gone());
@@ -203,9 +203,14 @@ export class Connection implements Timed, BodySink, Client, ClientConnection {
     }
     const head = parseRequestHead(text, blank + 4);
     if (typeof head === "string") {
-      this.#refuse(head, nowMs);
+      if (this.#first && text.startsWith(HTTP2_REQUEST) && this.#onHttp2 !== undefined) {
+        this.#handOver(Buffer.from(bytes.subarray(0, length)));
+      } else {
+        this.#refuse(head, nowMs);
+      }
       return false;
     }
+    this.#first = false;
     this.#headStartedMs = -1;
     this.#emptyLine = false;
     const headEnd = start + blank + 4;
@@ -232,7 +237,9 @@ export class Connection implements Timed, BodySink, Client, ClientConnection {
       return;
     }
     const atLineEnd = bytes[bytes.length - 1] === 0x0a;
-    const fault = text.length <= JUDGED_BYTES || atLineEnd ? judgePartialHead(text) : undefined;
+    const http2 = this.#first && HTTP2_REQUEST.startsWith(text);
+    const judged = !http2 && (text.length <= JUDGED_BYTES || atLineEnd);
+    const fault = judged ? judgePartialHead(text) : undefined;
     if (fault !== undefined) {
       this.#refuse(fault, nowMs);
       return;
@@ -241,6 +248,13 @@ export class Connection implements Timed, BodySink, Client, ClientConnection {
     if (this.#headStartedMs !== -1) return;
     this.#headStartedMs = nowMs;
     this.#setDeadline(this.plane.timeouts.requestHeadMs);
+  }
+
+  /** The client speaks HTTP/2: socket and bytes go to who speaks it too, and this object is done. */
+  #handOver(first: Buffer): void {
+    this.#state = CLOSED;
+    this.plane.wheel.cancel(this);
+    this.#onHttp2?.(this, first);
   }
 
   /** Answers a request that has no valid head, and closes. */
@@ -274,8 +288,7 @@ export class Connection implements Timed, BodySink, Client, ClientConnection {
     }
     this.#state = BODY;
     this.#handled = false;
-    this.#bodyLeft = head.contentLength;
-    this.#decoder = head.chunked ? new ChunkedDecoder() : null;
+    this.#body = new RequestBody(x);
     this.#setDeadline(this.plane.timeouts.requestIdleMs);
     this.#keep(this.#readBody(rest));
     this.#judgeBody();
@@ -288,7 +301,7 @@ export class Connection implements Timed, BodySink, Client, ClientConnection {
   #judgeBody(): void {
     const x = this.#exchange;
     if (x === null || x.finished) return;
-    if (this.#decoder?.failed === true) {
+    if (this.#body?.failed === true) {
       cancelAttempt(x);
       respondError(x, "body_malformed");
       return;
@@ -302,27 +315,15 @@ export class Connection implements Timed, BodySink, Client, ClientConnection {
   /** Feeds the body; returns what belongs to the next request. */
   #readBody(bytes: Buffer): Buffer | null {
     const x = this.#exchange as Exchange;
-    let next: number;
-    if (this.#decoder === null) {
-      next = Math.min(bytes.length, this.#bodyLeft);
-      this.#bodyLeft -= next;
-      if (next > 0) this.body(bytes, 0, next);
-      if (this.#bodyLeft === 0) this.#endBody(x);
-    } else {
-      next = this.#decoder.read(bytes, { start: 0, end: bytes.length, sink: this });
-      if (this.#decoder.done) this.#endBody(x);
-    }
-    return next === bytes.length ? null : bytes.subarray(next);
-  }
-
-  /** As a BodySink: bytes of the request's body. */
-  body(buffer: Buffer, start: number, end: number): void {
-    const x = this.#exchange;
-    if (x === null || x.finished) return;
-    if (!forwardBody(x, buffer.subarray(start, end))) {
+    const body = this.#body as RequestBody;
+    const next = body.read(bytes);
+    if (body.blocked) {
+      body.blocked = false;
       this.#socket.pause();
       this.deadlineMs = Infinity;
     }
+    if (body.done) this.#endBody(x);
+    return next === bytes.length ? null : bytes.subarray(next);
   }
 
   #endBody(x: Exchange): void {
@@ -401,7 +402,7 @@ export class Connection implements Timed, BodySink, Client, ClientConnection {
   /** Called once by every exchange, when its answer has been written or given up. */
   exchangeDone(_x: Exchange, nowMs: number): void {
     this.#exchange = null;
-    this.#decoder = null;
+    this.#body = null;
     if (this.#state === CLOSED) return;
     this.flush();
     if (this.#answers.closeAfter || this.plane.draining) {

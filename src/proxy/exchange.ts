@@ -12,7 +12,7 @@ import type { Client } from "./client.ts";
 import type { ErrorCode } from "./error.ts";
 import type { KnownHead } from "./known-head.ts";
 import type { Plane } from "./plane.ts";
-import type { Endpoint } from "./pool.ts";
+import type { Endpoint } from "./endpoint.ts";
 import type { LinkedArm, LinkedRule } from "./snapshot.ts";
 import type { Trace } from "./tracer.ts";
 import type { UpstreamStream } from "./upstream-stream.ts";
@@ -61,11 +61,18 @@ export class Exchange {
   /** From dispatch of the last attempt to its response's head. */
   upstreamHeadMs = -1;
 
+  /** The gRPC status of the present response, -1 where there is none (yet). */
+  grpcStatus = -1;
+
   // The request's body.
+  /** What was sent of it to a backend that may still refuse it; null where that is not kept. */
+  kept: Buffer[] | null = null;
   /** What came before there was a connection to write it to. */
   held: Buffer[] | null = null;
   heldBytes = 0;
   bodyEnded: boolean;
+  /** What came after the body, as whole lines; HTTP/1 drops them. */
+  requestTrailers = "";
   /** The length of what goes upstream is not known: HTTP/1 sends it in chunks. */
   chunkedUp = false;
   dispatched = false;

@@ -9,6 +9,8 @@ import { choose } from "./choose.ts";
 import type { Exchange } from "./exchange.ts";
 import { upstreamHead } from "./forward.ts";
 import { isAmbiguous, matchRule } from "./match.ts";
+import { grpcTimeoutMs } from "./grpc.ts";
+import { HTTP2 } from "../http2/request.ts";
 import type { KnownHead } from "./known-head.ts";
 import { handleModels } from "./models.ts";
 import { redirectLocation } from "./rewrite.ts";
@@ -94,6 +96,10 @@ function setTimeouts(
   x.requestTimeoutMs = limits.requestTimeoutMs;
   x.backendRequestTimeoutMs = limits.backendRequestTimeoutMs;
   if (x.requestTimeoutMs > 0) x.deadlineMs = x.startedMs + x.requestTimeoutMs;
+  if (x.head.version === HTTP2) {
+    const asked = grpcTimeoutMs(x.head.header("grpc-timeout"));
+    x.deadlineMs = Math.min(x.deadlineMs, x.startedMs + asked);
+  }
 }
 
 function locationOf(x: Exchange, redirect: NonNullable<LinkedRule["redirect"]>): string {

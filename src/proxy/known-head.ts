@@ -88,6 +88,12 @@ export class KnownHead {
     if (!writer.writeBytes(this.#upstream)) this.#upstream = Buffer.from(this.#upstream);
   }
 
+  /** The same as text. */
+  upstreamText({ plane, idNumber }: Exchange): string {
+    plane.requestIds.put(idNumber, this.#upstream, this.#idAt);
+    return this.#upstream.toString("latin1");
+  }
+
   /** Sends the client an answer that stands whole in `from`. */
   sendAnswer({ goes, bytes, contentLength }: KnownAnswer, from: ReadBuffer): void {
     const start = bytes.length;

@@ -8,6 +8,8 @@ import { connect as connectTls } from "node:tls";
 import type { Random } from "../base/random.ts";
 import type { EndpointAddress, PoolPart } from "../compile/program.ts";
 import { jsonText } from "./access-log.ts";
+import type { Endpoint } from "./endpoint.ts";
+import { Http2Endpoint } from "./http2-session.ts";
 import type { LinkedPool } from "./snapshot.ts";
 import { KEEP_ALIVE_MS } from "./plane.ts";
 import { ReadBuffer } from "./read-buffer.ts";
@@ -24,10 +26,9 @@ interface Shared extends UpstreamDeps {
 const READ_BUFFER_BYTES = 64 * 1024;
 const KEEP_ALIVE = { keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS } as const;
 
-export class Endpoint {
+export class Http1Endpoint implements Endpoint {
   readonly address: EndpointAddress;
   readonly tls: PoolPart["tls"];
-  /** For the log, as JSON: "127.0.0.1:9001". */
   readonly text: string;
   inFlight = 0;
   connections = 0;
@@ -37,13 +38,16 @@ export class Endpoint {
   constructor(address: EndpointAddress, tls: PoolPart["tls"], shared: Shared) {
     this.address = address;
     this.tls = tls;
-    this.text = jsonText(
-      "unixPath" in address ? address.unixPath : `${address.host}:${address.port}`,
-    );
+    this.text = addressText(address);
     this.#shared = shared;
   }
 
-  /** An idle connection, the one used last, or undefined. */
+  hasRoom({ connectionsPerEndpointMax }: PoolPart): boolean {
+    // Every connection that is not idle has a request in flight.
+    return this.inFlight < connectionsPerEndpointMax;
+  }
+
+  /** The idle connection that was used last, or undefined. */
   takeIdle(): Upstream | undefined {
     return this.#idle.pop();
   }
@@ -89,19 +93,7 @@ export class Endpoint {
   }
 
   #secure(upstream: Upstream): Socket {
-    const { address, tls } = this;
-    const target =
-      "unixPath" in address
-        ? { path: address.unixPath }
-        : { host: address.host, port: address.port };
-    const socket = connectTls({
-      ...target,
-      servername: tls?.serverName ?? "",
-      ALPNProtocols: ["http/1.1"],
-      ...(tls?.caCertificates === undefined ? {} : { ca: tls.caCertificates }),
-    });
-    socket.setNoDelay(true);
-    socket.setKeepAlive(true, KEEP_ALIVE_MS);
+    const socket = openSocket(this.address, this.tls, "http/1.1");
     socket.on("secureConnect", () => this.#connected(upstream));
     socket.on("data", (bytes: Buffer) => upstream.read(ReadBuffer.over(bytes), bytes.length));
     return socket;
@@ -161,18 +153,25 @@ export class Pools {
     let runtime = this.#runtimes.get(pool);
     if (runtime === undefined) {
       const { part } = pool;
-      const endpoints = part.endpoints.map((address) => this.#endpoint(address, part.tls));
+      const endpoints = part.endpoints.map((address) => this.#endpoint(address, part));
       runtime = { part, endpoints };
       this.#runtimes.set(pool, runtime);
     }
     return runtime;
   }
 
-  #endpoint(address: EndpointAddress, tls: PoolPart["tls"]): Endpoint {
-    const key = JSON.stringify([address, tls ?? null]);
+  #endpoint(address: EndpointAddress, { tls, protocol }: PoolPart): Endpoint {
+    const key = JSON.stringify([address, tls ?? null, protocol ?? null]);
     const known = this.#endpoints.get(key)?.deref();
     if (known !== undefined) return known;
-    const endpoint = new Endpoint(address, tls, this.#shared);
+    const endpoint =
+      protocol === undefined
+        ? new Http1Endpoint(address, tls, this.#shared)
+        : new Http2Endpoint(address, addressText(address), {
+            ...this.#shared,
+            scheme: protocol === "h2" ? "https" : "http",
+            openSocket: () => openSocket(address, tls, "h2"),
+          });
     this.#endpoints.set(key, new WeakRef(endpoint));
     return endpoint;
   }
@@ -214,4 +213,35 @@ export function chooseEndpoint(
   const one = candidates[first] as Endpoint;
   const other = candidates[second] as Endpoint;
   return other.inFlight < one.inFlight ? other : one;
+}
+
+function addressText(address: EndpointAddress): string {
+  return jsonText("unixPath" in address ? address.unixPath : `${address.host}:${address.port}`);
+}
+
+/** Begins a connection to `address`, over TLS where the pool says so. */
+function openSocket(
+  address: EndpointAddress,
+  tls: PoolPart["tls"],
+  protocol: "http/1.1" | "h2",
+): Socket {
+  const target =
+    "unixPath" in address
+      ? { path: address.unixPath }
+      : { host: address.host, port: address.port, noDelay: true, ...KEEP_ALIVE };
+  if (tls === undefined) return connect(target);
+  const socket = connectTls({
+    ...target,
+    servername: tls.serverName,
+    ALPNProtocols: [protocol],
+    ...(tls.caCertificates === undefined ? {} : { ca: tls.caCertificates }),
+  });
+  socket.setNoDelay(true);
+  socket.setKeepAlive(true, KEEP_ALIVE_MS);
+  if (protocol === "h2") {
+    socket.on("secureConnect", () => {
+      if (socket.alpnProtocol !== "h2") socket.destroy(new Error("the backend speaks no HTTP/2"));
+    });
+  }
+  return socket;
 }

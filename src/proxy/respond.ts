@@ -5,6 +5,8 @@
 import type { Rejection } from "./admit.ts";
 import { errorBody, errorRow, type ErrorCode } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
+import { grpcMessage, grpcStatusOf, isGrpc } from "./grpc.ts";
+import { HTTP2 } from "../http2/request.ts";
 
 /** The methods of the resources that may stand behind the gateway (RFC 9110 §15.5.6). */
 const ALLOW = "allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n";
@@ -51,6 +53,10 @@ export function respondRedirect(x: Exchange, status: number, location: string): 
 
 /** Writes a complete answer and ends the exchange. */
 export function respond(x: Exchange, answer: LocalAnswer): void {
+  if (x.head.version === HTTP2 && isGrpc(x.head)) {
+    respondGrpc(x, answer);
+    return;
+  }
   x.status = answer.status;
   x.responseStarted = true;
   const bytes = Buffer.byteLength(answer.body, "latin1");
@@ -63,6 +69,21 @@ export function respond(x: Exchange, answer: LocalAnswer): void {
   const body = x.head.method === "HEAD" ? "" : answer.body;
   if (body !== "") x.bytesOut = bytes;
   x.client.sendAnswer(x, answer.status, lines, body);
+  x.finish();
+}
+
+/**
+ * An answer that gRPC clients understand: its status is a field of a head without body. What is
+ * counted and logged is the status that HTTP has for it.
+ */
+function respondGrpc(x: Exchange, { status, headers }: LocalAnswer): void {
+  x.status = status;
+  x.responseStarted = true;
+  x.grpcStatus = grpcStatusOf(status, x.reason);
+  const { reason } = x;
+  const said = reason === "ok" || reason === "redirect" ? reason : errorRow(reason).message;
+  const lines = `${x.plane.wallTime.dateLine(performance.now())}content-type: application/grpc\r\ngrpc-status: ${x.grpcStatus}\r\ngrpc-message: ${grpcMessage(said)}\r\n`;
+  x.client.sendAnswer(x, 200, lines + headers, "");
   x.finish();
 }
 

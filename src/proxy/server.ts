@@ -31,6 +31,7 @@ import { Slots } from "./client-output.ts";
 import { Connection } from "./connection.ts";
 import { DEFAULT_TIMEOUTS, KEEP_ALIVE_MS, WallTime, type Plane, type Timeouts } from "./plane.ts";
 import { Outbox } from "./outbox.ts";
+import { Http2Connection } from "./http2-connection.ts";
 import { Peer } from "./peer.ts";
 import { Pools } from "./pool.ts";
 import { ReadBuffer } from "./read-buffer.ts";
@@ -174,18 +175,23 @@ export class DataPlane {
       if (this.#connections.size === 0) this.#admitted.onEmpty?.();
     };
     this.#plane.metrics.add(this.#workerRow, WORKER_FIELD.connections, 1);
-    const peer = new Peer({
+    const about = {
       scheme: "http",
-      protocol: "HTTP/1.1",
       clientAddress: socket.remoteAddress,
       localAddress: socket.localAddress ?? "",
       localPort: socket.localPort ?? 0,
-    });
+    } as const;
     const wrapped = withSharedBuffer(socket, this.#readBuffer);
     const connection = new Connection(wrapped.socket, this.#plane, {
-      peer,
+      peer: new Peer({ ...about, protocol: "HTTP/1.1" }),
       served,
       onClosed,
+      onHttp2: (before, first) => {
+        this.#connections.delete(before);
+        const peer = new Peer({ ...about, protocol: "HTTP/2.0" });
+        const taken = takeOver(wrapped.socket, first);
+        this.#connections.add(new Http2Connection(taken, this.#plane, { peer, served, onClosed }));
+      },
     });
     wrapped.connect(connection);
     this.#connections.add(connection);
@@ -291,6 +297,19 @@ function withSharedBuffer(accepted: Socket, shared: ReadBuffer): Wrapped {
       readDirectly(socket, shared, connection);
     },
   };
+}
+
+/**
+ * The connection of `socket` in a socket without shared buffer, which gives `first` to who reads it
+ * before anything that comes later. `socket` is done.
+ */
+function takeOver(socket: Socket, first: Buffer): Socket {
+  const handle = Reflect.get(socket, "_handle") as SocketConstructorOpts["handle"];
+  Reflect.set(socket, "_handle", null);
+  socket.destroy();
+  const taken = new Socket({ handle, allowHalfOpen: true });
+  taken.unshift(first);
+  return taken;
 }
 
 /** One listening socket. */

@@ -20,7 +20,7 @@ import { TraceIds } from "../trace/trace-ids.ts";
 import { errorRow, type ErrorCode } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import type { WallTime } from "./plane.ts";
-import type { Endpoint } from "./pool.ts";
+import type { Endpoint } from "./endpoint.ts";
 import type { LinkedArm, LinkedMatch } from "./snapshot.ts";
 import type { SpanOutlet } from "./span-outlet.ts";
 

@@ -8,18 +8,22 @@ import type { ErrorCode } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import type { KnownAnswer } from "./known-head.ts";
 import type { Sender } from "./outbox.ts";
-import type { Endpoint } from "./pool.ts";
+import type { Endpoint } from "./endpoint.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
 import type { Timed } from "./timer-wheel.ts";
 
 export interface UpstreamStream extends Timed, Sender {
   readonly endpoint: Endpoint;
+  /** Whether trailers can come after the response's body. */
+  readonly trails: boolean;
   /** Whom it serves; null once the attempt is over. */
   exchange: Exchange | null;
   /** Whether the connection has answered a request before this one. */
   readonly reused: boolean;
   /** Whether any byte of the present response has come. */
   readonly answered: boolean;
+  /** The backend said that it did nothing with the request (RFC 9113 §8.7). */
+  readonly refused: boolean;
   /** Whether the present request has been handed over in full. */
   readonly requestSent: boolean;
   /** When the head of the final response was read. */

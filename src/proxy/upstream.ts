@@ -12,7 +12,7 @@ import type { ErrorCode } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import type { KnownAnswer } from "./known-head.ts";
 import type { Outbox } from "./outbox.ts";
-import type { Endpoint } from "./pool.ts";
+import type { Http1Endpoint } from "./pool.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
 import type { TextWriter } from "./text-writer.ts";
 import type { Timed, TimerWheel } from "./timer-wheel.ts";
@@ -48,7 +48,9 @@ export class Upstream implements UpstreamStream, BodySink {
   wheelNext: Timed | null = null;
   wheelPrevious: Timed | null = null;
 
-  readonly endpoint: Endpoint;
+  readonly endpoint: Http1Endpoint;
+  readonly trails = false;
+  readonly refused = false;
   readonly events: UpstreamEvents;
   readonly wheel: TimerWheel;
   readonly #outbox: Outbox;
@@ -76,7 +78,7 @@ export class Upstream implements UpstreamStream, BodySink {
   #partial: Buffer | null = null;
   #decoder: ChunkedDecoder | null = null;
 
-  constructor(endpoint: Endpoint, { events, wheel, outbox }: UpstreamDeps) {
+  constructor(endpoint: Http1Endpoint, { events, wheel, outbox }: UpstreamDeps) {
     this.endpoint = endpoint;
     this.events = events;
     this.wheel = wheel;

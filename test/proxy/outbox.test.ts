@@ -5,7 +5,7 @@ import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { describe, test } from "node:test";
 import type { Exchange } from "../../src/proxy/exchange.ts";
 import { Outbox } from "../../src/proxy/outbox.ts";
-import type { Endpoint } from "../../src/proxy/pool.ts";
+import type { Http1Endpoint } from "../../src/proxy/pool.ts";
 import { ReadBuffer } from "../../src/proxy/read-buffer.ts";
 import { TextWriter } from "../../src/proxy/text-writer.ts";
 import { TimerWheel } from "../../src/proxy/timer-wheel.ts";
@@ -80,10 +80,10 @@ function claimed(): { upstream: Upstream; failures: string[]; ready: () => numbe
     ready: () => ready++,
     failed: (_upstream, _exchange, code) => failures.push(code),
   };
-  const endpoint: Partial<Endpoint> = { inFlight: 1, release() {}, forget() {} };
+  const endpoint: Partial<Http1Endpoint> = { inFlight: 1, release() {}, forget() {} };
   const wheel = new TimerWheel(() => {});
   const outbox = new Outbox(() => {});
-  const upstream = new Upstream(endpoint as Endpoint, {
+  const upstream = new Upstream(endpoint as Http1Endpoint, {
     events: events as UpstreamEvents,
     wheel,
     outbox,
