@@ -112,6 +112,11 @@ export class Supervisor {
     await this.#workers[index]?.kill();
   }
 
+  /** As `killControl`, for the thread that exports spans. */
+  async killTraces(): Promise<void> {
+    await this.#traces?.kill();
+  }
+
   async #stop(): Promise<void> {
     this.#control.post({ type: "drain" });
     const { graceMs } = this.#options;

@@ -24,12 +24,13 @@ const main: MessagePort = parentPort;
 const { memory, settings, logLevel } = workerData as TraceThreadData;
 const log = createLogger("trace", logLevel);
 
+/** The SDK may say the same with every export: each complaint is passed on once. */
+const COMPLAINTS_MAX = 20;
+const complaints = new Set<string>();
+
 // This thread's own copy, which the SDK reads.
 Object.assign(process.env, sdkEnvironment(settings, process.env, VERSION));
-const exporter = createSpanExporter({
-  version: VERSION,
-  onWarning: (message) => log.info({ message }, "OpenTelemetry complains"),
-});
+const exporter = createSpanExporter({ version: VERSION, onWarning });
 const loop = new ExportLoop({
   send: (records) => exporter.export(records),
   counts: new TraceCounts(memory.traces),
@@ -39,6 +40,12 @@ const loop = new ExportLoop({
   delayMs: settings.delayMs,
 });
 const ports = new Set<MessagePort>();
+
+function onWarning(message: string): void {
+  if (complaints.has(message) || complaints.size >= COMPLAINTS_MAX) return;
+  complaints.add(message);
+  log.warn({ message }, "OpenTelemetry complains");
+}
 
 function take(port: MessagePort, records: SpanMessage): void {
   loop.add(records, () => port.postMessage(null));

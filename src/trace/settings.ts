@@ -35,6 +35,7 @@ export class SettingError extends Error {
 /** The SDK's own is 5 s; a person who looks for a trace has asked for it by then. */
 const DELAY_MS = 1000;
 const DELAY_MS_MAX = 60_000;
+const TIMEOUT_MS_MAX = 60_000;
 
 /** The settings, or undefined where nothing is to be traced. Throws SettingError. */
 export function traceSettings(env: Environment, flags: TraceFlags): TraceSettings | undefined {
@@ -45,6 +46,7 @@ export function traceSettings(env: Environment, flags: TraceFlags): TraceSetting
     throw new SettingError("--trace-ratio: spans go nowhere; --otlp-endpoint says where to");
   }
   refusePropagators(env);
+  refuseTransport(env);
   refuseOtherThanPairs(env, "OTEL_EXPORTER_OTLP_HEADERS", HEADER);
   refuseOtherThanPairs(env, "OTEL_EXPORTER_OTLP_TRACES_HEADERS", HEADER);
   refuseOtherThanPairs(env, "OTEL_RESOURCE_ATTRIBUTES", ATTRIBUTE);
@@ -147,6 +149,16 @@ function numberIn(
   const value = Number(text);
   if (value >= min && value <= max) return value;
   throw new SettingError(`${name} is "${text}": must be a number from ${min} to ${max}`);
+}
+
+/** What the exporter reads by itself, and would pass over where it is not valid. */
+function refuseTransport(env: Environment): void {
+  for (const prefix of ["OTEL_EXPORTER_OTLP", "OTEL_EXPORTER_OTLP_TRACES"]) {
+    numberIn(env, `${prefix}_TIMEOUT`, [1, TIMEOUT_MS_MAX]);
+    const compression = read(env, `${prefix}_COMPRESSION`) ?? "none";
+    if (compression === "none" || compression === "gzip") continue;
+    throw new SettingError(`${prefix}_COMPRESSION is "${compression}": must be none or gzip`);
+  }
 }
 
 /** Other formats than W3C's are not written, and who relies on one should know. */

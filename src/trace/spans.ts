@@ -120,7 +120,10 @@ function hostText(address: string): string {
 function present(
   attributes: Readonly<Record<string, string | number>>,
 ): Record<string, string | number | boolean> {
-  return Object.fromEntries(
-    Object.entries(attributes).filter(([, value]) => value !== "" && value !== -1),
-  );
+  const found: Record<string, string | number | boolean> = {};
+  for (const name of Object.keys(attributes)) {
+    const value = attributes[name];
+    if (value !== undefined && value !== "" && value !== -1) found[name] = value;
+  }
+  return found;
 }

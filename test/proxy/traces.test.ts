@@ -9,6 +9,7 @@ import path from "node:path";
 import { test } from "node:test";
 import { MessageChannel } from "node:worker_threads";
 import { systemClock } from "../../src/base/clock.ts";
+import type { Part } from "../../src/compile/program.ts";
 import { openAccessLog, type AccessLog } from "../../src/proxy/access-log.ts";
 import type { SpanMessage } from "../../src/process/messages.ts";
 import type { RequestRecord } from "../../src/trace/span-record.ts";
@@ -390,6 +391,40 @@ for (const [name, sent, weightBp] of [
     }
   });
 }
+
+test("an LLM request that another provider answers tells each of its own attempt", async () => {
+  await using provider = await origin();
+  const parts = oneRoute({
+    stable: [provider.port],
+    canary: [await closedPort()],
+    weightBp: 9999,
+  }).map((part): Part => {
+    if (part.type === "rule") {
+      const { key, route, backends } = part;
+      const rules = [{ models: [], backends }];
+      return { type: "models", key, route, rules, modelsListed: [], bodyBytesMax: 1024 };
+    }
+    if (part.type !== "split") return part;
+    const provided = { schema: "OpenAI", prefix: "/v1" } as const;
+    return { ...part, arms: part.arms.map((arm) => ({ ...arm, provider: provided })) };
+  });
+  await using gateway = await traced({ parts, sampler: NONE });
+  using client = new RawClient(gateway.port);
+  const body = '{"model":"m"}';
+  const lines = [`traceparent: 00-${TRACE}-${CALLER}-00`, `Content-Length: ${body.length}`];
+  client.send(["POST /v1/chat/completions HTTP/1.1", "Host: a", ...lines, "", body].join("\r\n"));
+  await client.responses(1);
+  const [record] = await gateway.recorded(1);
+  assert.deepEqual(
+    record?.attempts.map(({ role, status, error, path: target }) => [role, status, error, target]),
+    [
+      ["canary", -1, "upstream_connect_failed", "/v1/chat/completions"],
+      ["stable", 200, "", "/v1/chat/completions"],
+    ],
+  );
+  const told = parseTraceparent(String(provider.requests[0]?.headers["traceparent"]));
+  assert.deepEqual([told?.traceId, told?.parentId], [TRACE, record.attempts[1]?.spanId]);
+});
 
 test("a filter that sets or removes the header has the last word", async () => {
   await using app = await origin();

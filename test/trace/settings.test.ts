@@ -142,6 +142,16 @@ const REFUSED: readonly (readonly [env: Environment, flags: TraceFlags, message:
     {},
     /^OTEL_TRACES_EXPORTER is "zipkin": must be otlp or none$/,
   ],
+  [
+    { ...AT, OTEL_EXPORTER_OTLP_TIMEOUT: "10s" },
+    {},
+    /^OTEL_EXPORTER_OTLP_TIMEOUT is "10s": must be a number from 1 to 60000$/,
+  ],
+  [
+    { ...AT, OTEL_EXPORTER_OTLP_TRACES_COMPRESSION: "zstd" },
+    {},
+    /^OTEL_EXPORTER_OTLP_TRACES_COMPRESSION is "zstd": must be none or gzip$/,
+  ],
   [{ ...AT, OTEL_PROPAGATORS: "b3" }, {}, /^OTEL_PROPAGATORS has "b3": must be tracecontext/],
   [
     { ...AT, OTEL_RESOURCE_ATTRIBUTES: "a=b=c" },
