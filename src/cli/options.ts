@@ -2,6 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { LogLevel } from "../base/log.ts";
 import { parseDuration } from "../base/duration.ts";
+import { ACCESS_FIELDS, parseAccessTemplate } from "../proxy/access-template.ts";
 import { SettingError, traceSettings, type TraceSettings } from "../trace/settings.ts";
 import { CommandError, EXIT } from "./exit.ts";
 import { defaultWorkers, type ServeOptions } from "./serve.ts";
@@ -23,9 +24,28 @@ export function parseDurationOption(text: string): number {
   return value;
 }
 
+/** A share of requests; none would be `--access-log off`. */
+function parseSample(text: string): number {
+  const value = Number(text);
+  if (value > 0 && value <= 1) return value;
+  throw new InvalidArgumentError("must be a number above 0 and at most 1, such as 0.1");
+}
+
+function parseAccessLogFormat(text: string): string {
+  if (text === "json") return text;
+  const template = parseAccessTemplate(text);
+  if (typeof template === "string") throw new InvalidArgumentError(template);
+  return text;
+}
+
 export function collect(value: string, before: readonly string[] = []): string[] {
   return [...before, value];
 }
+
+/** What a template of the access log can name, as the end of a help text. */
+export const ACCESS_LOG_HELP = `
+Fields of --access-log-format, as in '%{client} "%{method} %{path}" %{status} %{durationUs}':
+  ${ACCESS_FIELDS.join(" ").replaceAll(/(.{60,80}) /g, "$1\n  ")}`;
 
 /** The examples at the end of a command's help. */
 export function examples(...lines: readonly string[]): string {
@@ -70,7 +90,11 @@ export interface ServeFlags {
   readonly admin: string;
   readonly workers: number;
   readonly accessLog: string;
-  readonly grace: number;
+  readonly accessLogFormat: string;
+  readonly accessLogSample: number;
+  readonly accessLogSampleErrors: number;
+  readonly drainDelay: number;
+  readonly drainTimeout: number;
   readonly logLevel: LogLevel;
   readonly otlpEndpoint?: string;
   readonly traceRatio?: number;
@@ -86,11 +110,36 @@ export function withServe(command: Command, accessLog: "-" | "off"): Command {
       parseWholeNumber(1, WORKERS_MAX),
       defaultWorkers(),
     )
-    .option("--access-log <path>", 'a file, "-" for standard output, or "off"', accessLog)
+    .option(
+      "--access-log <path>",
+      'a file (reopened at SIGHUP), "-" for standard output, or "off"',
+      accessLog,
+    )
+    .option(
+      "--access-log-format <format>",
+      '"json", or a template of %{field}',
+      parseAccessLogFormat,
+      "json",
+    )
+    .option("--access-log-sample <share>", "log this share of the requests", parseSample, 1)
+    .option(
+      "--access-log-sample-errors <share>",
+      "the same for requests that failed (5xx, 499)",
+      parseSample,
+      1,
+    )
     .addOption(
-      new Option("--grace <duration>", "how long requests in flight may take at the end")
+      new Option(
+        "--drain-delay <duration>",
+        "after SIGTERM, serve on for so long while /readyz fails",
+      )
         .argParser(parseDurationOption)
-        .default(30_000, "30s"),
+        .default(5000, "5s"),
+    )
+    .addOption(
+      new Option("--drain-timeout <duration>", "cut what is still in flight so long after SIGTERM")
+        .argParser(parseDurationOption)
+        .default(25_000, "25s"),
     )
     .addOption(
       new Option("--log-level <level>", "of the log on standard error")
@@ -118,12 +167,25 @@ export function toServeOptions(
   flags: ServeFlags,
   what: { readonly files: readonly string[]; readonly dataDirectory: string },
 ): ServeOptions {
+  if (flags.drainDelay > flags.drainTimeout) {
+    throw new CommandError(
+      "--drain-delay: must not be longer than --drain-timeout, of which it is a part",
+      EXIT.usage,
+    );
+  }
   return {
     ...what,
     adminAddress: flags.admin,
     workers: flags.workers,
-    accessLog: flags.accessLog === "off" ? "" : flags.accessLog,
-    graceMs: flags.grace,
+    accessLog: {
+      destination: flags.accessLog === "off" ? "" : flags.accessLog,
+      format: flags.accessLogFormat,
+      sample: flags.accessLogSample,
+      sampleErrors: flags.accessLogSampleErrors,
+    },
+    drainTimeoutMs: flags.drainTimeout,
+    drainDelayMs: flags.drainDelay,
+    reopensOnHangup: true,
     logLevel: flags.logLevel,
     traces: toTraceSettings(flags),
   };

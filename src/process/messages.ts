@@ -76,8 +76,12 @@ export type WorkerCommand =
   | { readonly type: "control"; readonly port: MessagePort }
   /** A (new) trace thread's end of the channel for spans. */
   | { readonly type: "traces"; readonly port: MessagePort }
-  /** Stop accepting, finish what is in flight within the grace period, then exit. */
-  | { readonly type: "drain"; readonly graceMs: number };
+  /** The process will stop soon: answers ask their clients to come back on other connections. */
+  | { readonly type: "announceDrain" }
+  /** Stop accepting, and finish what is in flight within `limitMs`. */
+  | { readonly type: "drain"; readonly limitMs: number }
+  /** The file of the access log was renamed: go on in a new one of the same name. */
+  | { readonly type: "reopenLog" };
 
 /** Main → control thread. */
 export type ControlCommand =
@@ -98,6 +102,8 @@ export type ThreadReport =
   /** A worker can take a control thread; the control thread answers the API and traffic is served. */
   | { readonly type: "ready"; readonly adminPort?: number }
   | { readonly type: "drained" }
+  /** What its operator should know and the thread can live with. */
+  | { readonly type: "warning"; readonly message: string }
   /**
    * The thread cannot do its work, says why, and ends. At the start the process exits with this
    * message; later the thread is started again.
@@ -112,8 +118,7 @@ export interface WorkerThreadData {
 }
 
 export interface WorkerOptions {
-  /** Where access-log lines go: a path, "-" for standard output, "" for nowhere. */
-  readonly accessLog: string;
+  readonly accessLog: AccessLogOptions;
   /** Seeds the worker's random source, for tests that count exactly; undefined in production. */
   readonly seed?: number;
   /** Whose spans are exported; absent where nothing is traced. */
@@ -126,6 +131,18 @@ export interface TraceThreadData {
   readonly memory: SharedMemory;
   readonly settings: TraceSettings;
   readonly logLevel: LogLevel;
+}
+
+/** What stands in the access log, and where. */
+export interface AccessLogOptions {
+  /** A path, "-" for standard output, "" for nowhere. */
+  readonly destination: string;
+  /** "json" or a template (proxy/access-template.ts); "json" where absent. */
+  readonly format?: string;
+  /** The share of requests that are logged, in (0, 1]; all where absent. */
+  readonly sample?: number;
+  /** The same for requests that failed (proxy/access-log.ts says which); all where absent. */
+  readonly sampleErrors?: number;
 }
 
 export interface ControlThreadData {

@@ -1,7 +1,7 @@
 /**
  * The main thread's work: it allocates shared memory, starts one control thread and the workers,
- * joins each worker with the control thread by a channel, brings back whichever dies, and ends
- * them in order. It serves nothing itself, so that nothing can bring it down: what cannot start ends
+ * joins each worker with the control thread by a channel, brings back whichever dies or hangs, and
+ * ends them in order. It serves nothing itself, so that nothing can bring it down: what cannot start ends
  * the start, and what fails later is tried again while the others go on.
  */
 import { MessageChannel } from "node:worker_threads";
@@ -18,6 +18,7 @@ import type {
   WorkerThreadData,
 } from "./messages.ts";
 import { SupervisedThread } from "./thread.ts";
+import { Watchdog } from "./watchdog.ts";
 
 export interface SupervisorOptions {
   readonly control: ControlOptions;
@@ -25,8 +26,14 @@ export interface SupervisorOptions {
   readonly workers: number;
   /** How spans are exported; absent where nothing is traced, and no thread for it is started. */
   readonly traces?: TraceSettings;
-  /** How long requests in flight may take to finish once the process is asked to stop. */
-  readonly graceMs: number;
+  /** How long a stop may take in all, from being asked to the last request cut off. */
+  readonly drainTimeoutMs: number;
+  /** How long readiness has failed, and all is served, before connections are refused. */
+  readonly drainDelayMs: number;
+  /** How long a worker's event loop may stand still before the worker is replaced. */
+  readonly hangMs?: number;
+  /** Runs in place of worker-thread.ts, for tests of how workers fail. */
+  readonly workerScript?: URL;
   readonly log: Logger;
 }
 
@@ -41,6 +48,8 @@ const DRAIN_SLACK_MS = 2000;
 const CLOSE_MS_MAX = 5000;
 /** How long a collector may take for the last spans. */
 const LAST_SPANS_MS_MAX = 3000;
+/** Far above what linking or collecting garbage takes, also on a busy host. */
+const HANG_MS = 10_000;
 
 export class Supervisor {
   readonly #options: SupervisorOptions;
@@ -50,6 +59,7 @@ export class Supervisor {
   readonly #traces: SupervisedThread | undefined;
   readonly #drained: PromiseWithResolvers<void>[] = [];
   readonly #ready = Promise.withResolvers<number>();
+  readonly #watchdog: Watchdog;
   /** Set once traffic is served: where the admin API is, also for the next control thread. */
   #adminPort: number | undefined;
   #stopped: Promise<void> | undefined;
@@ -66,20 +76,22 @@ export class Supervisor {
       onReport: (report) => this.#onControlReport(report),
     });
     this.#traces = this.#traceThread(memory);
+    this.#watchdog = new Watchdog({
+      heartbeats: memory.heartbeats,
+      clock: this.#clock,
+      limitMs: options.hangMs ?? HANG_MS,
+      onHung: (index) => this.#onHung(index),
+    });
     for (let index = 0; index < options.workers; index++) {
       this.#drained.push(Promise.withResolvers());
+      const data = (): WorkerThreadData => {
+        const own = { ...options.worker, ...samplerOf(options.traces) };
+        return { role: "worker", index, memory, options: own };
+      };
       this.#workers.push(
         this.#thread(`worker-${index}`, "worker-thread", {
-          data: (): WorkerThreadData => ({
-            role: "worker",
-            index,
-            memory,
-            options: { ...options.worker, ...samplerOf(options.traces) },
-          }),
-          onRestart: () => {
-            this.#connect(index);
-            this.#connectTraces(index);
-          },
+          data,
+          onRestart: () => this.#onWorkerRestart(index),
           onReport: (report) => this.#onWorkerReport(index, report),
         }),
       );
@@ -94,12 +106,18 @@ export class Supervisor {
   }
 
   /**
-   * Readiness fails, workers finish what is in flight and leave, then the control thread closes the
+   * Readiness fails, and where `delayed` all is served on for a while, so that who watches readiness
+   * sends no more; then workers finish what is in flight and leave, and the control thread closes the
    * store. Resolves when every thread has ended; to be called any number of times.
    */
-  stop(): Promise<void> {
-    this.#stopped ??= this.#stop();
+  stop({ delayed = false }: { readonly delayed?: boolean } = {}): Promise<void> {
+    this.#stopped ??= this.#stop(delayed ? this.#options.drainDelayMs : 0);
     return this.#stopped;
+  }
+
+  /** The access log's file was renamed: every worker goes on in a new one. */
+  reopenLogs(): void {
+    for (const worker of this.#workers) worker.post({ type: "reopenLog" });
   }
 
   /** Ends the control thread as a crash would; it comes back. For tests of that promise. */
@@ -117,16 +135,19 @@ export class Supervisor {
     await this.#traces?.kill();
   }
 
-  async #stop(): Promise<void> {
+  async #stop(delayMs: number): Promise<void> {
     this.#control.post({ type: "drain" });
-    const { graceMs } = this.#options;
+    for (const worker of this.#workers) worker.post({ type: "announceDrain" });
+    if (delayMs > 0) await this.#after(delayMs);
+    const limitMs = Math.max(this.#options.drainTimeoutMs - delayMs, 0);
     const drained = this.#workers.map((worker, index) => {
       worker.expectEnd();
-      worker.post({ type: "drain", graceMs });
+      worker.post({ type: "drain", limitMs });
       // A worker that dies, or was dead, has nothing in flight.
       return Promise.race([this.#drained[index]?.promise, worker.ended]);
     });
-    await this.#within(graceMs + DRAIN_SLACK_MS, Promise.all(drained), "workers did not drain");
+    await this.#within(limitMs + DRAIN_SLACK_MS, Promise.all(drained), "workers did not drain");
+    this.#watchdog.close();
     await Promise.all(this.#workers.map((worker) => worker.kill()));
     await this.#close(this.#traces, LAST_SPANS_MS_MAX, "the last spans were not exported");
     await this.#close(this.#control, CLOSE_MS_MAX, "the control thread did not close");
@@ -155,6 +176,12 @@ export class Supervisor {
     cancel();
   }
 
+  #after(delayMs: number): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#clock.after(delayMs, resolve);
+    return promise;
+  }
+
   #thread(
     name: string,
     script: "control-thread" | "trace-thread" | "worker-thread",
@@ -168,7 +195,9 @@ export class Supervisor {
     return new SupervisedThread({
       ...options,
       name,
-      script: new URL(`./${script}${ending}`, import.meta.url),
+      script:
+        (script === "worker-thread" ? this.#options.workerScript : undefined) ??
+        new URL(`./${script}${ending}`, import.meta.url),
       clock: this.#clock,
       log: this.#options.log,
       // What dies before it ever served would do so again; later, the others go on meanwhile.
@@ -224,6 +253,22 @@ export class Supervisor {
   #onWorkerReport(index: number, report: ThreadReport): void {
     if (report.type === "fatal") this.#onFatal(`worker-${index}`, report.message);
     if (report.type === "drained") this.#drained[index]?.resolve();
+    if (report.type === "warning") {
+      this.#options.log.warn({ name: `worker-${index}` }, report.message);
+    }
+  }
+
+  #onWorkerRestart(index: number): void {
+    this.#watchdog.restarted(index);
+    this.#connect(index);
+    this.#connectTraces(index);
+    if (this.#stopped !== undefined) this.#workers[index]?.post({ type: "announceDrain" });
+  }
+
+  #onHung(index: number): void {
+    const name = `worker-${index}`;
+    this.#options.log.error({ name }, "the thread's event loop stands still; ending the thread");
+    void this.#workers[index]?.kill();
   }
 
   /** The thread ends itself after such a report, and is started again like any that dies. */

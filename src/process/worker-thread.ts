@@ -3,7 +3,9 @@ import { type MessagePort, parentPort, workerData } from "node:worker_threads";
 import { assert } from "../base/assert.ts";
 import { systemClock } from "../base/clock.ts";
 import { seededRandom, systemRandom } from "../base/random.ts";
-import { type AccessLog, openAccessLog } from "../proxy/access-log.ts";
+import type { AccessLinesOptions } from "../proxy/access-line.ts";
+import { openAccessLog, type ReopenableLog } from "../proxy/access-log.ts";
+import { parseAccessTemplate } from "../proxy/access-template.ts";
 import { Linker } from "../proxy/link.ts";
 import { Receiver } from "../proxy/receiver.ts";
 import { DataPlane } from "../proxy/server.ts";
@@ -11,6 +13,7 @@ import { Gates } from "../shared/gates.ts";
 import { Limits } from "../shared/limits.ts";
 import { MetricRecorder } from "../shared/metrics.ts";
 import type { ThreadReport, WorkerCommand, WorkerThreadData } from "./messages.ts";
+import { beatFor } from "./watchdog.ts";
 
 assert(parentPort !== null, "a worker thread has a parent");
 const main: MessagePort = parentPort;
@@ -20,9 +23,9 @@ function report(message: ThreadReport): void {
   main.postMessage(message);
 }
 
-function openLog(): AccessLog {
+function openLog(): ReopenableLog {
   try {
-    return openAccessLog(options.accessLog, systemClock);
+    return openAccessLog(options.accessLog.destination, systemClock);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     report({ type: "fatal", message: `Cannot open the access log: ${reason}` });
@@ -30,7 +33,15 @@ function openLog(): AccessLog {
   }
 }
 
-function run(accessLog: AccessLog): void {
+function accessLines(): Omit<AccessLinesOptions, "log"> {
+  const { format = "json", sample = 1, sampleErrors = 1 } = options.accessLog;
+  const template = format === "json" ? null : parseAccessTemplate(format);
+  assert(typeof template !== "string", "the command line has checked the template");
+  // Of its own: what is logged must not move what the splits draw from a seed.
+  return { template, sample, sampleErrors, random: systemRandom };
+}
+
+function run(accessLog: ReopenableLog): void {
   const metrics = new MetricRecorder(memory.metrics, index);
   const gates = new Gates(memory.gates);
   const limits = new Limits(memory.limits);
@@ -39,6 +50,7 @@ function run(accessLog: AccessLog): void {
     gates,
     limits,
     accessLog,
+    accessLines: accessLines(),
     random: options.seed === undefined ? systemRandom : seededRandom(options.seed + index),
     clock: systemClock,
     reusePort: true,
@@ -57,11 +69,21 @@ function run(accessLog: AccessLog): void {
       case "traces":
         plane.exportSpansTo(command.port);
         break;
+      case "announceDrain":
+        plane.announceDrain();
+        break;
       case "drain":
-        void plane.drain(command.graceMs).then(() => report({ type: "drained" }));
+        void plane.drain(command.limitMs).then(() => report({ type: "drained" }));
+        break;
+      case "reopenLog":
+        void accessLog.reopen().catch((error: Error) => {
+          const message = `Cannot reopen the access log; going on with the old file: ${error.message}`;
+          report({ type: "warning", message });
+        });
         break;
     }
   });
+  beatFor(memory.heartbeats, index);
   report({ type: "ready" });
 }
 

@@ -1,31 +1,103 @@
-/** What a request's line in the access log says: as text, and as bytes where its head is known. */
-import { jsonText } from "./access-log.ts";
-import type { Exchange } from "./exchange.ts";
-import type { LinkedArm } from "./snapshot.ts";
-import { REQUEST_ID_CHARS } from "./request-id.ts";
-import type { Trace } from "./tracer.ts";
-
 /**
- * One line of the access log. The query is left out, for keys travel in it; times are whole
- * microseconds, sizes are bytes of bodies.
+ * What becomes of a finished exchange in the access log: whether it is logged, and its line. The query
+ * is left out, for keys travel in it; times are whole microseconds, sizes are bytes of bodies.
  */
-export function accessLine(x: Exchange, nowMs: number): string {
+import type { Random } from "../base/random.ts";
+import { type AccessLog, jsonText, NO_ACCESS_LOG } from "./access-log.ts";
+import type { AccessTemplate } from "./access-template.ts";
+import type { Exchange } from "./exchange.ts";
+import type { Trace } from "./tracer.ts";
+import { endedBy, micros, phaseOf, timersOf } from "./termination.ts";
+
+export interface AccessLinesOptions {
+  readonly log: AccessLog;
+  /** Null: JSON. */
+  readonly template: AccessTemplate | null;
+  /** The share that is logged of requests that went well, and of those that failed; (0, 1]. */
+  readonly sample: number;
+  readonly sampleErrors: number;
+  readonly random: Random;
+}
+
+export class AccessLines {
+  readonly #log: AccessLog;
+  readonly #template: AccessTemplate | null;
+  readonly #sample: number;
+  readonly #sampleErrors: number;
+  readonly #random: Random;
+  readonly #off: boolean;
+  /** Every request is logged, as JSON. */
+  readonly #plain: boolean;
+
+  constructor({ log, template, sample, sampleErrors, random }: AccessLinesOptions) {
+    this.#log = log;
+    this.#template = template;
+    this.#sample = sample;
+    this.#sampleErrors = sampleErrors;
+    this.#random = random;
+    this.#off = log === NO_ACCESS_LOG;
+    this.#plain = template === null && sample === 1 && sampleErrors === 1;
+  }
+
+  /** Logs the exchange, which ends at `nowMs`, if it is drawn. */
+  finished(x: Exchange, nowMs: number): void {
+    if (this.#off) return;
+    if (this.#plain) {
+      if (x.known !== null && x.known.line.write(x, nowMs)) return;
+      this.#log.line(`${jsonLine(x, nowMs)}}\n`);
+      return;
+    }
+    const share = this.shareOf(x);
+    if (share < 1 && this.#random() >= share) return;
+    if (this.#template !== null) this.#log.line(this.#template(x, nowMs));
+    else this.#log.line(`${jsonLine(x, nowMs)},"sample":${share}}\n`);
+  }
+
+  /** How many of the requests like this one are logged: each line stands for 1 / share requests. */
+  shareOf({ status, shielded }: Exchange): number {
+    return status >= 499 || shielded ? this.#sampleErrors : this.#sample;
+  }
+}
+
+/** The line without its end. */
+function jsonLine(x: Exchange, nowMs: number): string {
   const { head, plane, client, arm } = x;
   const route = x.rule === null ? "" : x.rule.route;
-  const upstreamUs = x.upstreamHeadMs < 0 ? "null" : micros(x.upstreamHeadMs);
   const { logged } = client.peer;
   const loggedClient = head.version === 10 ? logged.replace("HTTP/1.1", "HTTP/1.0") : logged;
   // A valid host has no character that JSON escapes. What few values take is looked up.
-  return `{"time":"${plane.wallTime.timestamp(x.startedMs)}","requestId":"${x.requestId}${loggedClient}${head.method}","host":"${head.host}","path":${jsonText(head.path)}${outcomeText(x)}${micros(nowMs - x.startedMs)},"upstreamUs":${upstreamUs}${armText(route, arm === null ? "" : arm.arm.id)}${x.endpointText}${attemptsText(x)}${x.bytesOut}${x.trace === null ? "" : traceText(x.trace)}}\n`;
+  return `{"time":"${plane.wallTime.timestamp(x.startedMs)}","requestId":"${x.requestId}${loggedClient}${head.method}","host":"${head.host}","path":${jsonText(head.path)}${outcomeText(x)}${timesText(x, nowMs)}${armText(route, arm === null ? "" : arm.arm.id)}${x.endpointText}${attemptsText(x)}${x.bytesOut}${x.trace === null ? "" : traceText(x.trace)}`;
 }
 
-function traceText({ traceId }: Trace): string {
+export function traceText({ traceId }: Trace): string {
   return `,"traceId":"${traceId}"`;
 }
 
-function outcomeText({ status, reason }: Exchange): string {
-  if (status === 200 && reason === "ok") return PLAIN_OUTCOME;
-  return `,"status":${status},"reason":"${reason}","durationUs":`;
+function outcomeText(x: Exchange): string {
+  const { status, reason } = x;
+  if (status === 200 && reason === "ok" && x.attempts > 0) return PLAIN_OUTCOME;
+  return `,"status":${status},"reason":"${reason}","endedBy":"${endedBy(x)}","phase":"${phaseOf(x)}","durationUs":`;
+}
+
+/** Duration and timers. Most exchanges are one wait for an answer that came in one piece. */
+function timesText(x: Exchange, nowMs: number): string {
+  const durationUs = micros(nowMs - x.startedMs);
+  if (isPlainTime(x, nowMs)) return `${durationUs}${PLAIN_TIMES}${durationUs}${PLAIN_BODY_TIME}`;
+  const { requestHead, wait, connect, upstream, body } = timersOf(x, nowMs);
+  return `${durationUs},"requestHeadUs":${microsText(requestHead)},"waitUs":${microsText(wait)},"connectUs":${microsText(connect)},"upstreamUs":${microsText(upstream)},"bodyUs":${microsText(body)}`;
+}
+
+/** Whether the time was all spent waiting for an answer that came in one piece. */
+export function isPlainTime(x: Exchange, nowMs: number): boolean {
+  return (
+    x.upstreamHeadMs === nowMs - x.attemptStartedMs &&
+    x.dispatchedMs === x.startedMs &&
+    x.requestHeadMs === 0
+  );
+}
+
+function microsText(milliseconds: number): string {
+  return milliseconds < 0 ? "null" : String(micros(milliseconds));
 }
 
 function attemptsText({ attempts, shielded, clientId, bytesIn }: Exchange): string {
@@ -34,14 +106,18 @@ function attemptsText({ attempts, shielded, clientId, bytesIn }: Exchange): stri
 }
 
 /** Most lines say the same here, and each piece less is a piece less to be joined. */
-const PLAIN_OUTCOME = ',"status":200,"reason":"ok","durationUs":';
-const PLAIN_ATTEMPTS = ',"attempts":1,"shielded":false,"clientId":"","bytesIn":0,"bytesOut":';
+export const PLAIN_OUTCOME =
+  ',"status":200,"reason":"ok","endedBy":"backend","phase":"done","durationUs":';
+export const PLAIN_TIMES = ',"requestHeadUs":0,"waitUs":0,"connectUs":0,"upstreamUs":';
+export const PLAIN_BODY_TIME = ',"bodyUs":0';
+export const PLAIN_ATTEMPTS =
+  ',"attempts":1,"shielded":false,"clientId":"","bytesIn":0,"bytesOut":';
 
 /** Route and arm as they stand in a line, by route and then by arm. */
 const armTexts = new Map<string, Map<string, string>>();
 const ARM_TEXTS_MAX = 1024;
 
-function armText(route: string, armId: string): string {
+export function armText(route: string, armId: string): string {
   const known = armTexts.get(route)?.get(armId);
   if (known !== undefined) return known;
   const text = `,"route":${jsonText(route)},"arm":${jsonText(armId)},"endpoint":`;
@@ -53,103 +129,4 @@ function armText(route: string, armId: string): string {
   }
   ofRoute.set(armId, text);
   return text;
-}
-
-function micros(milliseconds: number): number {
-  return Math.round(milliseconds * 1000);
-}
-
-/** Everything before the request id; the time is put in when it changes, once a millisecond. */
-const BEGINNING = Buffer.from(`{"time":"${"0".repeat(24)}","requestId":"`);
-const STAMP_AT = 9;
-let stamp = "";
-
-/** Between the time that the request and that its backend took. */
-const UPSTREAM_US = Buffer.from(',"upstreamUs":');
-const NUMBER_CHARS_MAX = 16;
-const TRACE_CHARS = ',"traceId":""'.length + 32;
-/** Pairs of arm and endpoint whose pieces are kept. */
-const ENDS_MAX = 4;
-
-/** The end of a line, from the route to the last number. */
-interface LineEnd {
-  readonly arm: LinkedArm;
-  readonly endpointText: string;
-  readonly bytes: Buffer;
-}
-
-/**
- * The pieces of the lines of requests with the same head on one connection. They are put together in
- * the log's own buffer, so that no text is made. A line that says anything out of the ordinary is
- * left to `accessLine`.
- */
-export class KnownLine {
-  readonly #middle: Buffer;
-  readonly #ends: LineEnd[] = [];
-
-  constructor({ client, head }: Exchange) {
-    const request = `${head.method}","host":"${head.host}","path":${jsonText(head.path)}`;
-    this.#middle = Buffer.from(`${client.peer.logged}${request}${PLAIN_OUTCOME}`, "latin1");
-  }
-
-  /** Writes the line of `x`; false where it is not a plain one, or the log takes no bytes. */
-  write(x: Exchange, nowMs: number): boolean {
-    const { plane, arm } = x;
-    if (x.status !== 200 || x.reason !== "ok" || arm === null || x.upstreamHeadMs < 0) return false;
-    if (x.attempts !== 1 || x.shielded || x.clientId !== "" || x.bytesIn !== 0) return false;
-    const middle = this.#middle;
-    const end = this.#endOf(x, arm);
-    if (end === null) return false;
-    const length = BEGINNING.length + REQUEST_ID_CHARS + middle.length + end.length;
-    const variable = UPSTREAM_US.length + 3 * NUMBER_CHARS_MAX + TRACE_CHARS + 2;
-    const room = plane.accessLog.room?.(length + variable);
-    if (room === undefined || room === null) return false;
-    const { bytes } = room;
-    let at = room.used;
-    const now = plane.wallTime.timestamp(x.startedMs);
-    if (now !== stamp) {
-      stamp = now;
-      BEGINNING.write(stamp, STAMP_AT, "latin1");
-    }
-    bytes.set(BEGINNING, at);
-    at += BEGINNING.length;
-    plane.requestIds.put(x.idNumber, bytes, at);
-    at += REQUEST_ID_CHARS;
-    bytes.set(middle, at);
-    at = putNumber(micros(nowMs - x.startedMs), bytes, at + middle.length);
-    bytes.set(UPSTREAM_US, at);
-    at = putNumber(micros(x.upstreamHeadMs), bytes, at + UPSTREAM_US.length);
-    bytes.set(end, at);
-    at = putNumber(x.bytesOut, bytes, at + end.length);
-    if (x.trace !== null) at += bytes.write(traceText(x.trace), at, "latin1");
-    bytes[at] = 0x7d;
-    bytes[at + 1] = 0x0a;
-    room.lineTo(at + 2);
-    return true;
-  }
-
-  #endOf(x: Exchange, arm: LinkedArm): Buffer | null {
-    for (const end of this.#ends) {
-      if (end.arm === arm && end.endpointText === x.endpointText) return end.bytes;
-    }
-    if (this.#ends.length === ENDS_MAX) return null;
-    const route = x.rule === null ? "" : x.rule.route;
-    const text = armText(route, arm.arm.id) + x.endpointText + PLAIN_ATTEMPTS;
-    const bytes = Buffer.from(text, "latin1");
-    this.#ends.push({ arm, endpointText: x.endpointText, bytes });
-    return bytes;
-  }
-}
-
-/** Writes a whole number that is not negative, in decimal digits; returns where it ends. */
-function putNumber(value: number, bytes: Uint8Array, at: number): number {
-  let end = at + 1;
-  for (let limit = 10; value >= limit; limit *= 10) end++;
-  let rest = value;
-  for (let index = end - 1; index >= at; index--) {
-    const tens = Math.floor(rest / 10);
-    bytes[index] = 0x30 + (rest - tens * 10);
-    rest = tens;
-  }
-  return end;
 }

@@ -2,7 +2,8 @@
  * The access log: lines are joined in memory and written every 50 ms, one write in flight, never
  * waited for. A destination that is full or slow costs lines, which are counted, never traffic.
  */
-import { closeSync, openSync, write } from "node:fs";
+import { close, closeSync, open, openSync, write } from "node:fs";
+import { promisify } from "node:util";
 import type { Cancel, Clock } from "../base/clock.ts";
 
 const FLUSH_MS = 50;
@@ -35,10 +36,20 @@ export interface AccessLog {
   close(): Promise<void>;
 }
 
+export interface ReopenableLog extends AccessLog {
+  /**
+   * The file was renamed: goes on in a new file of the same name, opened as the first one was. Lines
+   * that were taken before are written whole, to one of the two. Rejects where the file cannot be
+   * opened; then the log goes on in the old one.
+   */
+  reopen(): Promise<void>;
+}
+
 /** A log that goes nowhere. */
-export const NO_ACCESS_LOG: AccessLog = {
+export const NO_ACCESS_LOG: ReopenableLog = {
   line() {},
   dropped: 0,
+  reopen: () => Promise.resolve(),
   close: () => Promise.resolve(),
 };
 
@@ -46,13 +57,22 @@ export const NO_ACCESS_LOG: AccessLog = {
  * Opens the log: a path, "-" for standard output, "" for nowhere. Throws what opening the file
  * throws (ENOENT, EACCES …), for a log that cannot be had should be known before traffic flows.
  */
-export function openAccessLog(destination: string, clock: Clock): AccessLog {
+export function openAccessLog(destination: string, clock: Clock): ReopenableLog {
   if (destination === "") return NO_ACCESS_LOG;
-  return new FileLog(destination === "-" ? 1 : openSync(destination, "a", 0o640), clock);
+  if (destination === "-") return new FileLog("", STANDARD_OUTPUT, clock);
+  return new FileLog(destination, openSync(destination, "a", FILE_MODE), clock);
 }
 
-class FileLog implements AccessLog, LogRoom {
-  readonly #descriptor: number;
+const STANDARD_OUTPUT = 1;
+const FILE_MODE = 0o640;
+const openFile = promisify(open);
+
+class FileLog implements ReopenableLog, LogRoom {
+  readonly #path: string;
+  #descriptor: number;
+  /** Opened and taken into use between two chunks, so that no line stands in two files. */
+  #next: number | undefined;
+  #closed = false;
   readonly #clock: Clock;
   /** Where lines are put; a line is in memory once, and no string outlives its request. */
   bytes: Buffer = Buffer.allocUnsafeSlow(CHUNK_BYTES);
@@ -66,7 +86,9 @@ class FileLog implements AccessLog, LogRoom {
   #cancelFlush: Cancel | undefined;
   #onIdle: (() => void) | undefined;
 
-  constructor(descriptor: number, clock: Clock) {
+  /** `path` is "" for what cannot be reopened. */
+  constructor(path: string, descriptor: number, clock: Clock) {
+    this.#path = path;
     this.#descriptor = descriptor;
     this.#clock = clock;
   }
@@ -98,7 +120,28 @@ class FileLog implements AccessLog, LogRoom {
     this.#cancelFlush = this.#clock.after(FLUSH_MS, () => this.#flush());
   }
 
+  async reopen(): Promise<void> {
+    if (this.#path === "" || this.#closed) return;
+    const opened = await openFile(this.#path, "a", FILE_MODE);
+    if (this.#closed) {
+      closeSync(opened);
+      return;
+    }
+    if (this.#next !== undefined) closeSync(this.#next);
+    this.#next = opened;
+    if (!this.#writing) this.#switch();
+  }
+
+  #switch(): void {
+    if (this.#next === undefined) return;
+    // A file system may hold this up, and nobody needs to know how it went.
+    close(this.#descriptor, () => {});
+    this.#descriptor = this.#next;
+    this.#next = undefined;
+  }
+
   async close(): Promise<void> {
+    this.#closed = true;
     this.#cancelFlush?.();
     this.#cancelFlush = undefined;
     this.#flush();
@@ -108,7 +151,8 @@ class FileLog implements AccessLog, LogRoom {
       });
       if (!this.#writing) this.#flush();
     }
-    if (this.#descriptor !== 1) closeSync(this.#descriptor);
+    this.#switch();
+    if (this.#path !== "") closeSync(this.#descriptor);
   }
 
   /** Puts the present chunk among those to be written, and begins another one. */
@@ -143,6 +187,7 @@ class FileLog implements AccessLog, LogRoom {
       this.#full.shift();
       this.#spare = bytes;
       this.#writing = false;
+      this.#switch();
       if (this.#full.length > 0) {
         this.#flush();
       } else if (this.#lines > 0 && this.#onIdle === undefined) {

@@ -29,6 +29,8 @@ const STATUS_5XX = OUTCOMES.indexOf("status5xx");
 /** Begins an attempt on `arm`, with `x.upstreamHead` made. */
 export function startAttempt(x: Exchange, arm: LinkedArm, fresh: Endpoint | null = null): void {
   x.arm = arm;
+  x.dispatchedMs = -1;
+  x.upstreamHeadMs = -1;
   if (x.headFor !== null) {
     const head = x.headFor(arm);
     if (head === undefined) {
@@ -109,6 +111,7 @@ function dispatch(x: Exchange, upstream: UpstreamStream, nowMs: number): void {
     return;
   }
   x.dispatched = true;
+  x.dispatchedMs = nowMs;
   const whole = headOnly(x);
   upstream.sendHead(x, whole);
   if (!whole) sendHeld(x, upstream);

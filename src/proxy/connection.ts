@@ -211,7 +211,6 @@ export class Connection implements Timed, Client, ClientConnection {
       return false;
     }
     this.#first = false;
-    this.#headStartedMs = -1;
     this.#emptyLine = false;
     const headEnd = start + blank + 4;
     // Bodies are written without being copied again, so they need bytes of their own.
@@ -268,6 +267,8 @@ export class Connection implements Timed, Client, ClientConnection {
 
   #newExchange(head: RequestHead, startedMs: number): Exchange {
     const x = new Exchange(this, head, { startedMs, known: null });
+    if (this.#headStartedMs !== -1) x.requestHeadMs = startedMs - this.#headStartedMs;
+    this.#headStartedMs = -1;
     const presented = head.header("x-request-id");
     x.presentedId = presented !== undefined;
     if (presented !== undefined && isSaneId(presented)) x.presentedAs = presented;

@@ -5,8 +5,6 @@
  */
 import type { RequestHead } from "../http1/request-head.ts";
 import { FIELD } from "../shared/metrics.ts";
-import { accessLine } from "./access-line.ts";
-import { NO_ACCESS_LOG } from "./access-log.ts";
 import { Choice } from "./choose.ts";
 import type { Client } from "./client.ts";
 import type { ErrorCode } from "./error.ts";
@@ -23,7 +21,10 @@ export class Exchange {
   readonly client: Client;
   readonly plane: Plane;
   readonly head: RequestHead;
+  /** When the request's head had come. */
   readonly startedMs: number;
+  /** How long the head took from its first byte; 0 where it came in one read. */
+  requestHeadMs = 0;
   /** The client's own id, or "" where one is made from `idNumber`. */
   presentedAs = "";
   readonly idNumber: number;
@@ -58,7 +59,9 @@ export class Exchange {
   excluded: readonly Endpoint[] = NO_ENDPOINTS;
   /** The endpoint of the last attempt, as JSON. */
   endpointText = '""';
-  /** From dispatch of the last attempt to its response's head. */
+  /** When the last attempt was given a connection; -1 before. */
+  dispatchedMs = -1;
+  /** From the start of the last attempt to its response's head; -1 before. */
   upstreamHeadMs = -1;
 
   /** The gRPC status of the present response, -1 where there is none (yet). */
@@ -126,16 +129,8 @@ export class Exchange {
     const row = rule === null ? plane.unmatchedRow : rule.row;
     if (status === 499) plane.metrics.add(row, FIELD.clientGone, 1);
     else plane.metrics.add(row, FIELD.response1xx + Math.floor(status / 100) - 1, 1);
-    this.#log(nowMs);
+    plane.accessLines.finished(this, nowMs);
     this.client.exchangeDone(this, nowMs);
-  }
-
-  #log(nowMs: number): void {
-    const { known } = this;
-    const { accessLog } = this.plane;
-    // Where nobody reads it, no line is made.
-    if (accessLog === NO_ACCESS_LOG) return;
-    if (known === null || !known.line.write(this, nowMs)) accessLog.line(accessLine(this, nowMs));
   }
 }
 

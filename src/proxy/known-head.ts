@@ -9,7 +9,7 @@
  */
 import type { RequestHead } from "../http1/request-head.ts";
 import type { ResponseHead } from "../http1/response-head.ts";
-import { KnownLine } from "./access-line.ts";
+import { KnownLine } from "./known-line.ts";
 import type { Exchange } from "./exchange.ts";
 import type { ClientOutput } from "./client-output.ts";
 import { copyOf } from "./peer.ts";

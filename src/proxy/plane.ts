@@ -7,6 +7,7 @@ import type { Random } from "../base/random.ts";
 import type { Gates } from "../shared/gates.ts";
 import type { Limits } from "../shared/limits.ts";
 import type { MetricRecorder } from "../shared/metrics.ts";
+import type { AccessLines } from "./access-line.ts";
 import type { AccessLog } from "./access-log.ts";
 import type { AdmitDeps } from "./admit.ts";
 import type { Slots } from "./client-output.ts";
@@ -22,6 +23,7 @@ export interface Plane {
   readonly limits: Limits;
   readonly admitDeps: AdmitDeps;
   readonly accessLog: AccessLog;
+  readonly accessLines: AccessLines;
   /** The metrics row of answers to requests that match no route. */
   readonly unmatchedRow: number;
   readonly random: Random;

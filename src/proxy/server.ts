@@ -24,6 +24,7 @@ import {
   WORKER_KEY,
   type MetricRecorder,
 } from "../shared/metrics.ts";
+import { AccessLines, type AccessLinesOptions } from "./access-line.ts";
 import type { AccessLog } from "./access-log.ts";
 import { ATTEMPT_EVENTS } from "./attempt.ts";
 import type { ClientConnection } from "./client.ts";
@@ -47,6 +48,8 @@ export interface DataPlaneOptions {
   readonly gates: Gates;
   readonly limits: Limits;
   readonly accessLog: AccessLog;
+  /** What stands in it; by default every request, as JSON. */
+  readonly accessLines?: Omit<AccessLinesOptions, "log">;
   /** Draws arms and endpoints. */
   readonly random: Random;
   readonly clock: Clock;
@@ -59,6 +62,7 @@ export interface DataPlaneOptions {
   readonly onBug?: (error: unknown) => void;
 }
 
+const EVERY_LINE = { template: null, sample: 1, sampleErrors: 1, random: systemRandom } as const;
 const BACKLOG = 4096;
 const SWEEP_MS = 250;
 /** One buffer for the reads of all client connections. */
@@ -94,6 +98,7 @@ export class DataPlane {
       limits,
       admitDeps: { limits, metrics, nowNs: () => process.hrtime.bigint(), clientId: "" },
       accessLog,
+      accessLines: new AccessLines({ log: accessLog, ...(options.accessLines ?? EVERY_LINE) }),
       unmatchedRow: metrics.row(UNMATCHED_ROUTE, ""),
       random,
       clock,
@@ -128,7 +133,8 @@ export class DataPlane {
     }
     const failures: PartFailure[] = [];
     for (const [key, served] of snapshot.sockets) {
-      if (this.#listeners.has(key) || served.value === undefined || this.#plane.draining) continue;
+      if (this.#listeners.has(key) || served.value === undefined) continue;
+      if (this.#drained !== undefined) continue;
       const failure = await this.#listen(key, served);
       if (failure !== undefined) failures.push({ key, message: failure });
     }
@@ -220,23 +226,28 @@ export class DataPlane {
     this.#spansDroppedSeen = dropped;
   }
 
+  /** The process will stop soon: all is served as before, but every answer closes its connection. */
+  announceDrain(): void {
+    this.#plane.draining = true;
+  }
+
   /**
    * Stops: no new connection is taken, idle ones are closed, requests in flight are finished and
-   * their connections closed; what is left after `graceMs` is cut. Resolves when nothing is left.
+   * their connections closed; what is left after `limitMs` is cut. Resolves when nothing is left.
    */
-  drain(graceMs: number): Promise<void> {
-    this.#drained ??= this.#drain(graceMs);
+  drain(limitMs: number): Promise<void> {
+    this.#drained ??= this.#drain(limitMs);
     return this.#drained;
   }
 
-  async #drain(graceMs: number): Promise<void> {
+  async #drain(limitMs: number): Promise<void> {
     const plane = this.#plane;
     const listeners = [...this.#listeners.values()];
     this.#listeners.clear();
     await Promise.all(listeners.map((listener) => listener.close()));
     plane.draining = true;
     for (const connection of this.#connections) connection.closeIdle();
-    if (this.#connections.size > 0) await this.#emptied(graceMs);
+    if (this.#connections.size > 0) await this.#emptied(limitMs);
     for (const connection of this.#connections) connection.cut();
     plane.pools.closeIdle();
     plane.wheel.stop();
@@ -244,9 +255,9 @@ export class DataPlane {
     await plane.accessLog.close();
   }
 
-  #emptied(graceMs: number): Promise<void> {
+  #emptied(limitMs: number): Promise<void> {
     return new Promise((resolve) => {
-      const cancel = this.#plane.clock.after(graceMs, resolve);
+      const cancel = this.#plane.clock.after(limitMs, resolve);
       this.#admitted.onEmpty = () => {
         cancel();
         resolve();

@@ -16,6 +16,8 @@ export interface SharedMemory {
   readonly gates: { readonly index: SharedArrayBuffer; readonly flags: SharedArrayBuffer };
   readonly limits: SharedArrayBuffer;
   readonly traces: SharedArrayBuffer;
+  /** One number a worker, which it moves on while its event loop goes round. */
+  readonly heartbeats: SharedArrayBuffer;
 }
 
 /** Slots of metrics: pairs of route and revision that can be told apart. A power of two. */
@@ -40,5 +42,6 @@ export function allocateSharedMemory(workers: number): SharedMemory {
     },
     limits: allocateLimits(LIMIT_CELLS_MAX),
     traces: allocateTraceCounts(),
+    heartbeats: new SharedArrayBuffer(workers * 4),
   };
 }

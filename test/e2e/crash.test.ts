@@ -175,9 +175,10 @@ async function supervised(workers: number) {
       adminAddress: `127.0.0.1:${adminPort}`,
       logLevel: "silent",
     },
-    worker: { accessLog: "", logLevel: "silent" },
+    worker: { accessLog: { destination: "" }, logLevel: "silent" },
     workers,
-    graceMs: 1000,
+    drainTimeoutMs: 1000,
+    drainDelayMs: 0,
     log: createLogger("main", "silent"),
   });
   await supervisor.ready;

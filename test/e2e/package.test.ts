@@ -46,6 +46,8 @@ test("npm pack, npm install, sluice up", async () => {
         admin,
         "--workers",
         "1",
+        "--drain-delay",
+        "0s",
       ],
       { cwd: dir, stdio: ["ignore", "ignore", "inherit"] },
     );

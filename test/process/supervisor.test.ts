@@ -9,6 +9,8 @@ import { once } from "node:events";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
+import { BroadcastChannel } from "node:worker_threads";
+import { request } from "undici";
 import type { Logger } from "../../src/base/log.ts";
 import { StartError, Supervisor } from "../../src/process/supervisor.ts";
 import { storePath } from "../../src/store/lock.ts";
@@ -19,15 +21,27 @@ import { Api, eventually, freePort } from "../support/sluice.ts";
 /** A grace period that no test may wait for. */
 const GRACE_MS = 60_000;
 const STOP_MS_MAX = 5000;
+const HANGING_WORKER = new URL("./hanging-worker.ts", import.meta.url);
+const HANG_MS = 2000;
+/** The promise, and a clock's worth of other tests on the same cores. */
+const RESPAWN_MS_MAX = 500;
 
 interface Place {
   readonly accessLog?: string;
   readonly adminAddress?: string;
   readonly file?: string;
+  readonly workers?: number;
+  readonly hangs?: boolean;
 }
 
 /** A supervisor in this process, in a directory of its own, with what it logged. */
-function supervised({ accessLog = "", adminAddress = "127.0.0.1:0", file }: Place = {}) {
+function supervised({
+  accessLog = "",
+  adminAddress = "127.0.0.1:0",
+  file,
+  workers = 2,
+  hangs = false,
+}: Place = {}) {
   const directory = mkdtempSync(path.join(tmpdir(), "sluice-process-"));
   if (file !== undefined) writeFileSync(storePath(directory), file);
   const logged: Record<string, unknown>[] = [];
@@ -35,9 +49,14 @@ function supervised({ accessLog = "", adminAddress = "127.0.0.1:0", file }: Plac
   const log: Logger = { info: take, warn: take, error: take };
   const supervisor = new Supervisor({
     control: { files: [], dataDirectory: directory, adminAddress, logLevel: "silent" },
-    worker: { accessLog: accessLog.replace("DIR", directory), logLevel: "silent" },
-    workers: 2,
-    graceMs: GRACE_MS,
+    worker: {
+      accessLog: { destination: accessLog.replace("DIR", directory) },
+      logLevel: "silent",
+    },
+    workers,
+    ...(hangs ? { workerScript: HANGING_WORKER, hangMs: HANG_MS } : {}),
+    drainTimeoutMs: GRACE_MS,
+    drainDelayMs: 0,
     log,
   });
   return {
@@ -145,5 +164,54 @@ test("a worker that cannot come back costs itself alone, and holds up no stop", 
   );
   await eventually("the other serves", async () => (await fetch(url)).ok);
   await stopped(supervisor);
+  await client.agent.destroy();
+});
+
+/** Whether a request on a connection of its own is answered. */
+async function answers(port: number): Promise<true | undefined> {
+  const headers = { connection: "close" };
+  const answer = await request(`http://127.0.0.1:${port}/`, { headers }).catch(() => undefined);
+  await answer?.body.dump();
+  return answer?.statusCode === 200 ? true : undefined;
+}
+
+test(`a crashed worker serves again within ${RESPAWN_MS_MAX} ms; a loop of crashes waits longer`, async () => {
+  await using running = supervised({ workers: 1 });
+  const { supervisor, logged } = running;
+  const client = new Api(`http://127.0.0.1:${await supervisor.ready}`);
+  using app = await sampleApp("1");
+  const port = await freePort();
+  await client.apply(shop.gateway(port), shop.route(), shop.backend("1", app.port));
+  await eventually("it serves", () => answers(port));
+  const tookMs: number[] = [];
+  for (let kill = 0; kill < 3; kill++) {
+    const killedMs = performance.now();
+    await supervisor.killWorker(0);
+    await eventually("it serves again", () => answers(port));
+    tookMs.push(performance.now() - killedMs);
+  }
+  const median = tookMs.toSorted((a, b) => a - b)[1] ?? Infinity;
+  assert.ok(median < RESPAWN_MS_MAX, `back after ${tookMs.map(Math.round).join(", ")} ms`);
+  const waits = logged.flatMap(({ waitMs }) => (waitMs === undefined ? [] : [waitMs]));
+  assert.deepEqual(waits, [0, 50, 100]);
+  await client.agent.destroy();
+});
+
+test("a worker that hangs is replaced, and holds up no acknowledgement", async () => {
+  await using running = supervised({ workers: 1, hangs: true });
+  const { supervisor, logged } = running;
+  const client = new Api(`http://127.0.0.1:${await supervisor.ready}`);
+  using app = await sampleApp("1");
+  const port = await freePort();
+  await client.apply(shop.gateway(port), shop.route(), shop.backend("1", app.port));
+  await eventually("it serves", () => answers(port));
+  const channel = new BroadcastChannel("hang");
+  channel.postMessage("now");
+  channel.close();
+  await client.apply(shop.route({ filters: [header("x-after", "yes")] }));
+  await eventually("the change is served", async () => {
+    return (await fetch(`http://127.0.0.1:${port}/`)).headers.get("x-after") === "yes";
+  });
+  assert.ok(logged.some(({ message }) => /stands still/.test(String(message))));
   await client.agent.destroy();
 });

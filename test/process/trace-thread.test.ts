@@ -22,7 +22,7 @@ test("a trace thread that dies comes back, and so does a worker's way to it", as
       adminAddress: "127.0.0.1:0",
       logLevel: "silent",
     },
-    worker: { accessLog: "", logLevel: "silent" },
+    worker: { accessLog: { destination: "" }, logLevel: "silent" },
     workers: 1,
     traces: {
       url: `${otlp.url}/v1/traces`,
@@ -30,7 +30,8 @@ test("a trace thread that dies comes back, and so does a worker's way to it", as
       sampler: { parentBased: true, ratio: 1 },
       delayMs: 10,
     },
-    graceMs: 1000,
+    drainTimeoutMs: 1000,
+    drainDelayMs: 0,
     log: createLogger("main", "silent"),
   });
   const client = new Api(`http://127.0.0.1:${await supervisor.ready}`);

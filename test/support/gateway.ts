@@ -9,7 +9,7 @@ import type { PartFailure } from "../../src/process/messages.ts";
 import { NO_ACCESS_LOG, type AccessLog } from "../../src/proxy/access-log.ts";
 import { Linker } from "../../src/proxy/link.ts";
 import type { Timeouts } from "../../src/proxy/plane.ts";
-import { DataPlane } from "../../src/proxy/server.ts";
+import { DataPlane, type DataPlaneOptions } from "../../src/proxy/server.ts";
 import { Gates } from "../../src/shared/gates.ts";
 import { Limits } from "../../src/shared/limits.ts";
 import { allocateSharedMemory } from "../../src/shared/memory.ts";
@@ -26,6 +26,7 @@ export interface GatewayOptions {
   readonly parts: readonly Part[];
   readonly random?: Random;
   readonly accessLog?: AccessLog;
+  readonly accessLines?: DataPlaneOptions["accessLines"];
   readonly timeouts?: Partial<Timeouts>;
   readonly onBug?: (error: unknown) => void;
   readonly credentials?: ReadonlyMap<string, string>;
@@ -62,6 +63,7 @@ export async function testGateway(options: GatewayOptions): Promise<TestGateway>
     random: options.random ?? seededRandom(1),
     clock: systemClock,
     sampler: options.sampler,
+    ...(options.accessLines === undefined ? {} : { accessLines: options.accessLines }),
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
     ...(options.onBug === undefined ? {} : { onBug: options.onBug }),
   });

@@ -148,6 +148,8 @@ export class Sluice extends Api implements AsyncDisposable {
       String(options.workers ?? 2),
       "--access-log",
       options.accessLog ?? "off",
+      "--drain-delay",
+      "0s",
       ...(options.args ?? []),
     ];
     const child = spawn(process.execPath, args, {

@@ -5,6 +5,7 @@ import path from "node:path";
 import type { Command } from "commander";
 import { demo } from "../demo/demo.ts";
 import {
+  ACCESS_LOG_HELP,
   collect,
   examples,
   parseWholeNumber,
@@ -43,8 +44,10 @@ export function addServeCommands(program: Command): void {
       examples(
         "sluice up -f config/quickstart.yaml",
         "sluice up -f /etc/sluice/ --data /var/lib/sluice --workers 4",
+        "sluice up -f /etc/sluice/ --access-log /var/log/sluice.log --access-log-sample 0.1",
       ),
     )
+    .addHelpText("after", ACCESS_LOG_HELP)
     .action(async (flags: UpFlags) => {
       const { file: files = [], data: dataDirectory } = flags;
       process.exitCode = await up(toServeOptions(flags, { files, dataDirectory }));
@@ -63,6 +66,7 @@ export function addServeCommands(program: Command): void {
         "sluice proxy --to http://127.0.0.1:3000 --canary http://127.0.0.1:3001 --steps 5,50",
       ),
     )
+    .addHelpText("after", ACCESS_LOG_HELP)
     .action(async (flags: ProxyFlags) => {
       // What a command line says is forgotten with it: it must not meet another's leavings.
       const dataDirectory = mkdtempSync(path.join(tmpdir(), "sluice-proxy-"));

@@ -59,8 +59,10 @@ async function play(options: DemoOptions, dataDirectory: string): Promise<number
     dataDirectory,
     adminAddress: options.adminAddress,
     workers: defaultWorkers(),
-    accessLog: "",
-    graceMs: 5000,
+    accessLog: { destination: "" },
+    drainTimeoutMs: 5000,
+    drainDelayMs: 0,
+    reopensOnHangup: false,
     logLevel: "error",
   });
   const backends = await Promise.all([

@@ -1,0 +1,112 @@
+/** Lines of the access log as bytes, for requests whose head is known (known-head.ts). */
+import {
+  armText,
+  isPlainTime,
+  PLAIN_ATTEMPTS,
+  PLAIN_BODY_TIME,
+  PLAIN_OUTCOME,
+  PLAIN_TIMES,
+  traceText,
+} from "./access-line.ts";
+import { jsonText } from "./access-log.ts";
+import type { Exchange } from "./exchange.ts";
+import { REQUEST_ID_CHARS } from "./request-id.ts";
+import type { LinkedArm } from "./snapshot.ts";
+import { micros } from "./termination.ts";
+
+/** Everything before the request id; the time is put in when it changes, once a millisecond. */
+const BEGINNING = Buffer.from(`{"time":"${"0".repeat(24)}","requestId":"`);
+const STAMP_AT = 9;
+let stamp = "";
+
+/** Between the time that the request and that its backend took. */
+const UPSTREAM_US = Buffer.from(PLAIN_TIMES);
+const NUMBER_CHARS_MAX = 16;
+const TRACE_CHARS = ',"traceId":""'.length + 32;
+/** Pairs of arm and endpoint whose pieces are kept. */
+const ENDS_MAX = 4;
+
+/** The end of a line, from the route to the last number. */
+interface LineEnd {
+  readonly arm: LinkedArm;
+  readonly endpointText: string;
+  readonly bytes: Buffer;
+}
+
+/**
+ * The pieces of the lines of requests with the same head on one connection. They are put together in
+ * the log's own buffer, so that no text is made. A line that says anything out of the ordinary is
+ * left to access-line.ts.
+ */
+export class KnownLine {
+  readonly #middle: Buffer;
+  readonly #ends: LineEnd[] = [];
+
+  constructor({ client, head }: Exchange) {
+    const request = `${head.method}","host":"${head.host}","path":${jsonText(head.path)}`;
+    this.#middle = Buffer.from(`${client.peer.logged}${request}${PLAIN_OUTCOME}`, "latin1");
+  }
+
+  /** Writes the line of `x`; false where it is not a plain one, or the log takes no bytes. */
+  write(x: Exchange, nowMs: number): boolean {
+    const { plane, arm } = x;
+    if (x.status !== 200 || x.reason !== "ok" || arm === null || !isPlainTime(x, nowMs))
+      return false;
+    if (x.attempts !== 1 || x.shielded || x.clientId !== "" || x.bytesIn !== 0) return false;
+    const middle = this.#middle;
+    const end = this.#endOf(x, arm);
+    if (end === null) return false;
+    const length = BEGINNING.length + REQUEST_ID_CHARS + middle.length + end.length;
+    const variable = UPSTREAM_US.length + 3 * NUMBER_CHARS_MAX + TRACE_CHARS + 2;
+    const room = plane.accessLog.room?.(length + variable);
+    if (room === undefined || room === null) return false;
+    const { bytes } = room;
+    let at = room.used;
+    const now = plane.wallTime.timestamp(x.startedMs);
+    if (now !== stamp) {
+      stamp = now;
+      BEGINNING.write(stamp, STAMP_AT, "latin1");
+    }
+    bytes.set(BEGINNING, at);
+    at += BEGINNING.length;
+    plane.requestIds.put(x.idNumber, bytes, at);
+    at += REQUEST_ID_CHARS;
+    bytes.set(middle, at);
+    const durationUs = micros(nowMs - x.startedMs);
+    at = putNumber(durationUs, bytes, at + middle.length);
+    bytes.set(UPSTREAM_US, at);
+    at = putNumber(durationUs, bytes, at + UPSTREAM_US.length);
+    bytes.set(end, at);
+    at = putNumber(x.bytesOut, bytes, at + end.length);
+    if (x.trace !== null) at += bytes.write(traceText(x.trace), at, "latin1");
+    bytes[at] = 0x7d;
+    bytes[at + 1] = 0x0a;
+    room.lineTo(at + 2);
+    return true;
+  }
+
+  #endOf(x: Exchange, arm: LinkedArm): Buffer | null {
+    for (const end of this.#ends) {
+      if (end.arm === arm && end.endpointText === x.endpointText) return end.bytes;
+    }
+    if (this.#ends.length === ENDS_MAX) return null;
+    const route = x.rule === null ? "" : x.rule.route;
+    const text = PLAIN_BODY_TIME + armText(route, arm.arm.id) + x.endpointText + PLAIN_ATTEMPTS;
+    const bytes = Buffer.from(text, "latin1");
+    this.#ends.push({ arm, endpointText: x.endpointText, bytes });
+    return bytes;
+  }
+}
+
+/** Writes a whole number that is not negative, in decimal digits; returns where it ends. */
+function putNumber(value: number, bytes: Uint8Array, at: number): number {
+  let end = at + 1;
+  for (let limit = 10; value >= limit; limit *= 10) end++;
+  let rest = value;
+  for (let index = end - 1; index >= at; index--) {
+    const tens = Math.floor(rest / 10);
+    bytes[index] = 0x30 + (rest - tens * 10);
+    rest = tens;
+  }
+  return end;
+}
