@@ -4,16 +4,10 @@
  */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import {
-  connect,
-  constants,
-  type ClientHttp2Session,
-  type ClientHttp2Stream,
-  type IncomingHttpHeaders,
-  type OutgoingHttpHeaders,
-} from "node:http2";
+import { constants, type OutgoingHttpHeaders } from "node:http2";
 import { describe, test } from "node:test";
 import { oneRoute, testGateway, type RouteOptions, type TestGateway } from "../support/gateway.ts";
+import { answerOf, Http2Client } from "../support/http2.ts";
 import { eventually, origin, rawOrigin } from "../support/upstream.ts";
 import type { Timeouts } from "../../src/proxy/plane.ts";
 
@@ -29,58 +23,6 @@ async function gatewayTo(
     onBug: (error) => assert.fail(error as Error),
     ...(timeouts === undefined ? {} : { timeouts }),
   });
-}
-
-class Http2Client implements Disposable {
-  readonly session: ClientHttp2Session;
-  /** Error codes of GOAWAY frames. */
-  readonly goaways: number[] = [];
-
-  constructor(port: number) {
-    this.session = connect(`http://127.0.0.1:${port}`);
-    this.session.on("error", () => {});
-    this.session.on("goaway", (code) => this.goaways.push(code));
-  }
-
-  open(headers: OutgoingHttpHeaders, options = {}): ClientHttp2Stream {
-    const stream = this.session.request({ ":path": "/", ...headers }, options);
-    stream.on("error", () => {});
-    return stream;
-  }
-
-  async get(headers: OutgoingHttpHeaders = {}, body?: Buffer | string): Promise<Answer> {
-    const stream = this.open(headers, { endStream: body === undefined });
-    if (body !== undefined) stream.end(body);
-    return answerOf(stream);
-  }
-
-  [Symbol.dispose](): void {
-    this.session.destroy();
-  }
-}
-
-interface Answer {
-  readonly status: number;
-  readonly headers: IncomingHttpHeaders;
-  readonly trailers: IncomingHttpHeaders;
-  readonly interim: number[];
-  readonly body: string;
-  readonly code: number | undefined;
-}
-
-async function answerOf(stream: ClientHttp2Stream): Promise<Answer> {
-  let headers: IncomingHttpHeaders & { ":status"?: number | undefined } = {};
-  let trailers: IncomingHttpHeaders = {};
-  const interim: number[] = [];
-  let body = "";
-  stream.setEncoding("latin1");
-  stream.on("headers", (fields) => interim.push(Number(fields[":status"])));
-  stream.on("response", (fields) => (headers = fields));
-  stream.on("trailers", (fields) => (trailers = fields));
-  stream.on("data", (text: string) => (body += text));
-  await new Promise((resolve) => stream.once("close", resolve));
-  const status = headers[":status"] ?? 0;
-  return { status, headers, trailers, interim, body, code: stream.rstCode };
 }
 
 describe("a request over HTTP/2", () => {

@@ -26,7 +26,14 @@ export const PEBBLE: GoTool = {
   version: "v2.10.1",
 };
 
-export const GO_TOOLS: readonly GoTool[] = [K6, PEBBLE];
+/** What RFC 9113's forerunner asks of a server, case by case; built in 10 s. */
+export const H2SPEC: GoTool = {
+  name: "h2spec",
+  package: "github.com/summerwind/h2spec/cmd/h2spec",
+  version: "v2.2.1+incompatible",
+};
+
+export const GO_TOOLS: readonly GoTool[] = [K6, PEBBLE, H2SPEC];
 
 export type Found =
   | { readonly path: string }
