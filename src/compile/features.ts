@@ -3,8 +3,6 @@
  * The conformance tests run what this list promises.
  */
 export const SUPPORTED_FEATURES: readonly string[] = [
-  "GRPCRoute",
-  "GRPCRouteNamedRouteRule",
   "Gateway",
   "GatewayHTTPListenerIsolation",
   "GatewayPort8080",

@@ -9,10 +9,11 @@ import type { PartKey } from "./program.ts";
  * Cross-origin requests (Gateway API `HTTPCORSFilter`, the Fetch standard's CORS protocol).
  *
  * A preflight is an OPTIONS request with `Origin` and `Access-Control-Request-Method`. The gateway
- * answers it itself, with 204, before API keys are asked for: browsers send none with it. An origin
- * that is not allowed gets the same answer without the Access-Control headers. Other requests go
- * their way, and their responses get the headers where the origin is allowed, in place of those
- * that the backend sent.
+ * answers it itself, with 200 and all Access-Control headers that are set here (the methods and
+ * headers as they are listed, without those that are always allowed), before API keys are asked
+ * for: browsers send none with it. An origin that is not allowed gets 200 without these headers.
+ * Other requests go their way; where their origin is allowed, their responses get its headers in
+ * place of those that the backend sent.
  */
 export interface Cors {
   readonly allowOrigins: readonly OriginMatch[];

@@ -1,5 +1,10 @@
-/** The cases of the conformance tests, as `shared/cases/gateway-api/README.md` describes them. */
-import { readdirSync, readFileSync } from "node:fs";
+/**
+ * The cases of the conformance tests, as `shared/cases/gateway-api/README.md` describes them, and
+ * cases of our own in the same form (in `cases/`, as YAML).
+ */
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { parse } from "yaml";
+import { SUPPORTED_FEATURES } from "../../src/compile/features.ts";
 
 export interface ConformanceTest {
   readonly test: string;
@@ -14,6 +19,10 @@ export interface ConformanceTest {
     readonly totalRequests?: number;
     readonly expectedShare?: Readonly<Record<string, number>>;
     readonly toleranceAbsolute?: number;
+    /** Requests under way at a time. */
+    readonly concurrency?: number;
+    /** A gRPC method, in place of a request. */
+    readonly call?: string;
   };
   readonly routeConditions?: readonly {
     readonly type: string;
@@ -24,6 +33,8 @@ export interface ConformanceTest {
 
 export interface ConformanceRequest {
   readonly path?: string;
+  /** Beside what stands in the path. */
+  readonly query?: Readonly<Record<string, string>>;
   readonly host?: string;
   readonly method?: string;
   readonly headers?: Readonly<Record<string, string>>;
@@ -35,7 +46,10 @@ export interface ConformanceCase {
   readonly id: string;
   readonly gateway?: string;
   readonly request?: ConformanceRequest & { readonly scheme?: string };
+  /** In place of a request. */
+  readonly call?: GrpcCall;
   readonly scheme?: string;
+  readonly serverName?: string;
   readonly listenerPort?: number;
   readonly note?: string;
   readonly expectedRequest?: ConformanceRequest & { readonly absentHeaders?: readonly string[] };
@@ -47,7 +61,10 @@ export interface ConformanceCase {
     readonly validHeaderValues?: Readonly<Record<string, readonly string[]>>;
     readonly absentHeaders?: readonly string[];
     readonly ignoreWhitespace?: boolean;
+    /** The name of a gRPC status. */
+    readonly code?: string;
   };
+  readonly mirroredTo?: readonly Mirrored[];
   readonly redirect?: {
     readonly scheme?: string;
     readonly host?: string;
@@ -58,56 +75,51 @@ export interface ConformanceCase {
   readonly namespace?: string;
 }
 
+export interface GrpcCall {
+  readonly service: string;
+  readonly method: string;
+  readonly metadata?: Readonly<Record<string, string>>;
+  /** The :authority; the address of the Gateway where absent. */
+  readonly authority?: string;
+}
+
+export interface Mirrored {
+  readonly backend: string;
+  readonly namespace: string;
+  readonly percent?: number;
+}
+
 /** Where the cases are, beside the project; a checkout elsewhere does without them. */
 export const CASES = new URL("../../../shared/cases/gateway-api/", import.meta.url);
 
+/** Our own cases. */
+const OWN = new URL("cases/", import.meta.url);
+
 export function readTests(): readonly ConformanceTest[] {
-  return readdirSync(CASES)
+  return [...readJson(CASES), ...readYaml(OWN)];
+}
+
+function readJson(folder: URL): readonly ConformanceTest[] {
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder)
     .filter((name) => name.endsWith(".cases.json"))
-    .map((name) => JSON.parse(readFileSync(new URL(name, CASES), "utf8")) as ConformanceTest);
+    .map((name) => JSON.parse(readFileSync(new URL(name, folder), "utf8")) as ConformanceTest);
+}
+
+function readYaml(folder: URL): readonly ConformanceTest[] {
+  return readdirSync(folder)
+    .filter((name) => name.endsWith(".cases.yaml"))
+    .map((name) => parse(readFileSync(new URL(name, folder), "utf8")) as ConformanceTest);
 }
 
 /** The documents of one file, with our class in place of the placeholder. */
 export function readManifest(name: string): string {
-  return readFileSync(new URL(name, CASES), "utf8").replaceAll("{GATEWAY_CLASS_NAME}", "sluice");
+  const own = new URL(name, OWN);
+  const text = readFileSync(existsSync(own) ? own : new URL(name, CASES), "utf8");
+  return text.replaceAll("{GATEWAY_CLASS_NAME}", "sluice");
 }
-
-/** What this version serves: HTTP listeners with the features below. */
-const SERVED: ReadonlySet<string> = new Set([
-  "Gateway",
-  "GatewayHTTPListenerIsolation",
-  "GatewayPort8080",
-  "GatewayStaticAddresses",
-  "HTTPRoute",
-  "HTTPRoute303RedirectStatusCode",
-  "HTTPRoute307RedirectStatusCode",
-  "HTTPRoute308RedirectStatusCode",
-  "HTTPRouteBackendRequestHeaderModification",
-  "HTTPRouteBackendRequestRedirect",
-  "HTTPRouteBackendTimeout",
-  "HTTPRouteBackendURLRewrite",
-  "HTTPRouteHostRewrite",
-  "HTTPRouteMethodMatching",
-  "HTTPRouteNamedRouteRule",
-  "HTTPRouteParentRefPort",
-  "HTTPRoutePathRedirect",
-  "HTTPRoutePathRewrite",
-  "HTTPRoutePortRedirect",
-  "HTTPRouteQueryParamMatching",
-  "HTTPRouteRequestTimeout",
-  "HTTPRouteResponseHeaderModification",
-  "HTTPRouteSchemeRedirect",
-  "ReferenceGrant",
-]);
 
 /** Features that a test needs and that this version does not serve. */
 export function unservedFeatures(test: ConformanceTest): readonly string[] {
-  return test.features.filter((feature) => !SERVED.has(feature));
-}
-
-/** Whether a case speaks to a listener with TLS or in HTTP/2, which this version does not serve. */
-export function isPlainHttp(one: ConformanceCase): boolean {
-  const scheme = one.scheme ?? one.request?.scheme ?? "http";
-  const protocol = one.request?.protocol ?? "HTTP/1.1";
-  return scheme.toLowerCase() === "http" && protocol.startsWith("HTTP/1");
+  return test.features.filter((feature) => !SUPPORTED_FEATURES.includes(feature));
 }

@@ -1,53 +1,18 @@
 /** Sends the request of a conformance case and checks the answer, as the cases' README says. */
 import assert from "node:assert/strict";
-import { request } from "node:http";
-import type { ConformanceCase, ConformanceRequest } from "./conformance-case.ts";
-import { readHeaders } from "./echo.ts";
+import type { ConformanceCase } from "./conformance-case.ts";
 import type { Echo } from "./echo.ts";
+import { Calls, send } from "./send.ts";
+import type { Answer } from "./send.ts";
 import type { TestGateway } from "./test-gateway.ts";
-
-export interface Answer {
-  readonly status: number;
-  readonly headers: Readonly<Record<string, readonly string[]>>;
-  readonly body: string;
-}
-
-interface SendOptions extends ConformanceRequest {
-  readonly gateway: string;
-  readonly port?: number;
-}
-
-/** One request on a connection of its own; without a host it names the Gateway's address. */
-export function send(gateway: TestGateway, options: SendOptions): Promise<Answer> {
-  const { host, port } = gateway.addressOf(options.gateway, options.port ?? 80);
-  return new Promise((resolve, reject) => {
-    const outgoing = request(
-      {
-        host,
-        port,
-        path: options.path ?? "/",
-        method: options.method ?? "GET",
-        headers: { host: options.host ?? host, ...options.headers },
-        agent: false,
-      },
-      (response) => {
-        let body = "";
-        response.setEncoding("utf8");
-        response.on("data", (text: string) => (body += text));
-        response.on("error", reject);
-        response.on("end", () => {
-          const headers = readHeaders(response.rawHeaders);
-          resolve({ status: response.statusCode ?? 0, headers, body });
-        });
-      },
-    );
-    outgoing.on("error", reject);
-    outgoing.end();
-  });
-}
 
 export async function checkCase(gateway: TestGateway, one: ConformanceCase): Promise<void> {
   await followNote(gateway, one.note);
+  if (one.call !== undefined) {
+    await checkCall(gateway, one);
+    return;
+  }
+  const copies = one.mirroredTo?.map((mirror) => gateway.requestsOf(mirror).length) ?? [];
   const set = Object.entries(one.backendSetResponseHeaders ?? {});
   const wanted = set.map(([name, value]) => `${name}:${value}`).join(",");
   const answer = await send(gateway, {
@@ -57,13 +22,50 @@ export async function checkCase(gateway: TestGateway, one: ConformanceCase): Pro
       ...(wanted !== "" && { "X-Echo-Set-Header": wanted }),
     },
     gateway: one.gateway ?? "same-namespace",
+    ...(one.scheme !== undefined && { scheme: one.scheme }),
+    ...(one.serverName !== undefined && { serverName: one.serverName }),
     ...(one.listenerPort !== undefined && { port: one.listenerPort }),
   });
   const said = `${one.id}: ${answer.status} ${answer.body}`;
   checkStatus(one, answer.status, said);
-  if (answer.status === 200 || answer.status === 204) checkEcho(one, answer, said);
+  // A case without a backend is one that the gateway answers itself.
+  const answered = answer.status === 200 || answer.status === 204;
+  if (answered && (one.backend ?? one.namespace) !== undefined) checkEcho(one, answer, said);
   checkResponseHeaders(one, answer, said);
   if (one.redirect !== undefined) checkRedirect(gateway, one, answer);
+  // Shares are counted over many requests (procedures.ts).
+  for (const [index, mirror] of (one.mirroredTo ?? []).entries()) {
+    if (mirror.percent !== undefined) continue;
+    const path = one.expectedRequest?.path ?? one.request?.path ?? "/";
+    await gateway.until(() => gateway.requestsOf(mirror).slice(copies[index]).includes(path));
+  }
+}
+
+async function checkCall(gateway: TestGateway, one: ConformanceCase): Promise<void> {
+  const calls = new Calls(gateway);
+  try {
+    const { call } = one;
+    assert.ok(call);
+    const answer = await calls.call(one.gateway ?? "same-namespace", call, one.listenerPort);
+    const said = `${one.id}: ${answer.code} ${answer.message}`;
+    const wanted = one.response?.code ?? "OK";
+    assert.equal(answer.code, wanted, said);
+    if (wanted !== "OK") return;
+    const echo = JSON.parse(answer.message) as Echo;
+    assert.equal(echo.proto, "HTTP/2.0", said);
+    assert.equal(echo.path, `/${call.service}/${call.method}`, said);
+    if (one.backend !== undefined) assert.ok(echo.pod.startsWith(one.backend), said);
+    if (one.namespace !== undefined) assert.equal(echo.namespace, one.namespace, said);
+    for (const [name, value] of Object.entries(one.expectedRequest?.headers ?? {})) {
+      assert.equal(echo.headers[name.toLowerCase()]?.join(","), value, `${said}: ${name}`);
+    }
+    for (const name of one.expectedRequest?.absentHeaders ?? []) {
+      assert.equal(echo.headers[name.toLowerCase()], undefined, `${said}: ${name}`);
+    }
+    checkResponseHeaders(one, { status: 200, headers: answer.headers, body: "" }, said);
+  } finally {
+    calls.close();
+  }
 }
 
 const DELETION = /^send after deleting the (\w+) named ([\w-]+) in ([\w-]+)$/;
@@ -88,7 +90,9 @@ function checkEcho(one: ConformanceCase, answer: Answer, said: string): void {
   const echo = JSON.parse(answer.body) as Echo;
   const expected = one.expectedRequest ?? one.request ?? {};
   const method = expected.method ?? one.request?.method ?? "GET";
-  assert.equal(echo.path, expected.path ?? one.request?.path ?? "/", said);
+  const path = expected.path ?? one.request?.path ?? "/";
+  // Queries that the cases list apart are made for each request.
+  assert.equal(one.request?.query === undefined ? echo.path : echo.path.split("?")[0], path, said);
   assert.equal(echo.method, method, said);
   if (expected.host !== undefined) assert.equal(echo.host, expected.host, said);
   for (const [name, value] of Object.entries(expected.headers ?? {})) {

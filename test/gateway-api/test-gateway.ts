@@ -26,12 +26,16 @@ import { parseDrafts, ResourceSet } from "../compile/resource-set.ts";
 import { startEcho } from "./echo.ts";
 import type { EchoServer } from "./echo.ts";
 
+const PATIENCE_MS = 10_000;
+const POLL_MS = 5;
+
 export class TestGateway {
   readonly #resources = new ResourceSet();
   readonly #echoes: EchoServer[] = [];
   readonly #addresses = new Map<string, string>();
   /** Port of the manifests → port that is listened on. */
   readonly #ports = new Map<number, number>();
+  readonly #requests = new Map<string, string[]>();
   readonly #linker: Linker;
   readonly #plane: DataPlane;
   #compiled: Compiled;
@@ -84,6 +88,22 @@ export class TestGateway {
     await this.#serve();
   }
 
+  /** Paths of the requests that a Service has got, oldest first. */
+  requestsOf({ namespace, backend }: { readonly namespace: string; readonly backend: string }) {
+    return this.#requests.get(`${namespace}/${backend}`) ?? [];
+  }
+
+  /** Resolves when it holds, and fails when it does not for seconds. */
+  async until(holds: () => boolean): Promise<void> {
+    const stop = systemClock.now() + PATIENCE_MS;
+    while (!holds()) {
+      assert.ok(systemClock.now() < stop, "it did not come about in time");
+      await new Promise<void>((resolve) => {
+        systemClock.after(POLL_MS, resolve);
+      });
+    }
+  }
+
   async close(): Promise<void> {
     for (const echo of this.#echoes) echo.close();
     await this.#plane.drain(0);
@@ -93,12 +113,17 @@ export class TestGateway {
     const spec = isJsonObject(draft["spec"]) ? draft["spec"] : {};
     if (draft.kind === "Gateway") {
       this.#resources.apply({ ...draft, spec: await this.#placeGateway(draft, spec) });
-    } else if (draft.kind === "HTTPRoute") {
+    } else if (draft.kind === "HTTPRoute" || draft.kind === "GRPCRoute") {
       this.#resources.apply({ ...draft, spec: await this.#mapParentPorts(spec) });
+    } else if (draft.kind === "EndpointSlice" || draft.kind === "Endpoints") {
+      this.#resources.apply(await this.#placeEndpoints(draft));
     } else {
       this.#resources.apply(draft);
     }
-    if (draft.kind === "Service") await this.#startBackend(draft, spec);
+    // As in a cluster: who names no Pods writes the endpoints himself.
+    if (draft.kind === "Service" && spec["selector"] !== undefined) {
+      await this.#startBackend(draft, spec);
+    }
   }
 
   async #placeGateway(draft: ResourceDraft, spec: JsonObject): Promise<JsonObject> {
@@ -130,18 +155,44 @@ export class TestGateway {
     return mapped;
   }
 
-  /** One server for all ports of a Service, and the EndpointSlice that a cluster would write. */
+  /** Endpoints that a manifest lists: the ports are those of a server that is started for them. */
+  async #placeEndpoints(draft: ResourceDraft): Promise<ResourceDraft> {
+    const { namespace, name, labels } = draft.metadata;
+    const service = labels?.["kubernetes.io/service-name"] ?? name;
+    const requests: string[] = [];
+    this.#requests.set(`${namespace}/${service}`, requests);
+    const onRequest = (path: string) => requests.push(path);
+    const echo = await startEcho({ namespace, service, http2: false, onRequest });
+    this.#echoes.push(echo);
+    const place = (ports: unknown) => objects(ports).map((port) => ({ ...port, port: echo.port }));
+    if (draft.kind === "EndpointSlice") return { ...draft, ports: place(draft["ports"]) };
+    const subsets = objects(draft["subsets"]);
+    return { ...draft, subsets: subsets.map((one) => ({ ...one, ports: place(one["ports"]) })) };
+  }
+
+  /** A server for each protocol of a Service's ports, and the EndpointSlice of a cluster. */
   async #startBackend(draft: ResourceDraft, spec: JsonObject): Promise<void> {
     const { namespace, name } = draft.metadata;
-    const echo = await startEcho(namespace, name);
-    this.#echoes.push(echo);
+    const requests: string[] = [];
+    this.#requests.set(`${namespace}/${name}`, requests);
+    const started = new Map<boolean, EchoServer>();
+    const ports: JsonObject[] = [];
+    for (const port of objects(spec["ports"])) {
+      const http2 = port["appProtocol"] === "kubernetes.io/h2c";
+      const onRequest = (path: string) => requests.push(path);
+      const echo =
+        started.get(http2) ?? (await startEcho({ namespace, service: name, http2, onRequest }));
+      started.set(http2, echo);
+      ports.push({ name: port["name"] ?? "", port: echo.port });
+    }
+    this.#echoes.push(...started.values());
     this.#resources.apply({
       apiVersion: "discovery.k8s.io/v1",
       kind: "EndpointSlice",
       metadata: { name, namespace, labels: { "kubernetes.io/service-name": name } },
       addressType: "IPv4",
       endpoints: [{ addresses: ["127.0.0.1"], conditions: { ready: true } }],
-      ports: objects(spec["ports"]).map((port) => ({ name: port["name"] ?? "", port: echo.port })),
+      ports,
     });
   }
 
@@ -154,7 +205,11 @@ export class TestGateway {
       parts.set(key, { part, hash: contentHash(part) });
     }
     const generation = ++this.#generation;
-    const steps = this.#linker.prepare({ generation, parts, credentials: new Map() });
+    const steps = this.#linker.prepare({
+      generation,
+      parts,
+      credentials: this.#compiled.credentials,
+    });
     let step = steps.next();
     while (step.done !== true) step = steps.next();
     const failures = await this.#plane.apply(this.#linker.commit(step.value));
