@@ -3,6 +3,8 @@
  * The conformance tests run what this list promises.
  */
 export const SUPPORTED_FEATURES: readonly string[] = [
+  "GRPCRoute",
+  "GRPCRouteNamedRouteRule",
   "Gateway",
   "GatewayHTTPListenerIsolation",
   "GatewayPort8080",
@@ -11,6 +13,7 @@ export const SUPPORTED_FEATURES: readonly string[] = [
   "HTTPRoute303RedirectStatusCode",
   "HTTPRoute307RedirectStatusCode",
   "HTTPRoute308RedirectStatusCode",
+  "HTTPRouteBackendProtocolH2C",
   "HTTPRouteBackendRequestHeaderModification",
   "HTTPRouteBackendRequestRedirect",
   "HTTPRouteBackendTimeout",

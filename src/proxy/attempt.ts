@@ -10,14 +10,13 @@ import { FIELD, OUTCOMES } from "../shared/metrics.ts";
 import { armRow, openArm, otherArm } from "./choose.ts";
 import { errorRow, outcomeOf, type ErrorCode } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
-import type { Endpoint } from "./endpoint.ts";
+import type { Endpoint, PoolUse } from "./endpoint.ts";
 import { isGrpcFailure, noteGrpcHead, noteGrpcTrailers } from "./grpc.ts";
 import type { KnownAnswer } from "./known-head.ts";
 import { chooseEndpoint } from "./pool.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
 import { relayBody, relayEnd, relayFlush, relayHead, relayInterim, relayKnown } from "./relay.ts";
 import { respondError } from "./respond.ts";
-import type { PoolPart } from "../compile/program.ts";
 import type { LinkedArm } from "./snapshot.ts";
 import type { UpstreamEvents, UpstreamStream } from "./upstream-stream.ts";
 
@@ -44,7 +43,7 @@ export function startAttempt(x: Exchange, arm: LinkedArm, fresh: Endpoint | null
     giveUp(x, "no_endpoint");
     return;
   }
-  const { part, endpoints } = x.plane.pools.of(pool);
+  const { part, endpoints } = x.plane.pools.of(pool, x.rule?.habits ?? null);
   const endpoint = fresh ?? chooseRoomy(x, endpoints, part);
   if (endpoint === undefined) {
     giveUp(x, "upstream_overflow");
@@ -55,7 +54,7 @@ export function startAttempt(x: Exchange, arm: LinkedArm, fresh: Endpoint | null
   const first = x.attemptStartedMs === 0 && !x.head.hasBody;
   x.attemptStartedMs = first ? x.startedMs : performance.now();
   x.attempts++;
-  const idle = fresh === null ? endpoint.takeIdle() : undefined;
+  const idle = fresh === null ? endpoint.takeIdle(part) : undefined;
   if (idle !== undefined) {
     own(x, idle);
     // Where streams are cheap, a small body comes along: what a turn brought of it is sent with the head.
@@ -80,7 +79,7 @@ export function startAttempt(x: Exchange, arm: LinkedArm, fresh: Endpoint | null
 function chooseRoomy(
   x: Exchange,
   endpoints: readonly Endpoint[],
-  part: PoolPart,
+  part: PoolUse,
 ): Endpoint | undefined {
   for (;;) {
     const endpoint = chooseEndpoint(endpoints, x.excluded, x.plane.random);
@@ -308,7 +307,8 @@ function mayBeSentAnew(upstream: UpstreamStream, x: Exchange, code: ErrorCode): 
 function hasOther(x: Exchange): boolean {
   const pool = x.arm?.pool.value;
   if (pool === undefined) return false;
-  return x.plane.pools.of(pool).endpoints.some((endpoint) => !x.excluded.includes(endpoint));
+  const { endpoints } = x.plane.pools.of(pool, x.rule?.habits ?? null);
+  return endpoints.some((endpoint) => !x.excluded.includes(endpoint));
 }
 
 function answered(upstream: UpstreamStream, response: ResponseHead, whole: string | null): void {

@@ -1,6 +1,10 @@
 /** One address of a backend, as the attempt loop sees it, whatever is spoken there. */
 import type { EndpointAddress, PoolPart } from "../compile/program.ts";
+import type { ConnectionLimits } from "../compile/rule-part.ts";
 import type { UpstreamStream } from "./upstream-stream.ts";
+
+/** A pool as the rule uses it whose request is sent there. */
+export type PoolUse = PoolPart & ConnectionLimits;
 
 export interface Endpoint {
   readonly address: EndpointAddress;
@@ -9,12 +13,26 @@ export interface Endpoint {
   /** Requests that it has not answered in full. */
   inFlight: number;
   /** Whether `takeIdle` or `open` may be asked within the limits of its pool. */
-  hasRoom(part: PoolPart): boolean;
+  hasRoom(use: PoolUse): boolean;
   /** What takes a request at once, or undefined. */
-  takeIdle(): UpstreamStream | undefined;
+  takeIdle(use: PoolUse): UpstreamStream | undefined;
   /** What takes a request once there is another connection: `ready` or `failed` follows. */
-  open(part: PoolPart): UpstreamStream;
+  open(use: PoolUse): UpstreamStream;
   /** Closes what has been idle for too long, and looks after what is not. Called every 250 ms. */
   sweep(nowMs: number): void;
   closeIdle(): void;
+}
+
+/** Whether a connection has had its time, or its requests (`ConnectionLimits`). */
+export function isWorn(
+  connection: { readonly openedMs: number; readonly requests: number },
+  { connectionAgeMaxMs, requestsPerConnectionMax }: PoolUse,
+): boolean {
+  if (requestsPerConnectionMax !== undefined && connection.requests >= requestsPerConnectionMax) {
+    return true;
+  }
+  return (
+    connectionAgeMaxMs !== undefined &&
+    connection.openedMs + connectionAgeMaxMs <= performance.now()
+  );
 }

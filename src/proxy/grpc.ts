@@ -10,9 +10,10 @@ import type { ErrorCode } from "./error.ts";
 const OK = 0;
 const UNKNOWN = 2;
 const DEADLINE_EXCEEDED = 4;
+const UNAVAILABLE = 14;
 
 /** Whether a message speaks gRPC; gRPC-Web is not it, for its trailers are part of the body. */
-export function isGrpc(head: HeaderBlock): boolean {
+export function isGrpc(head: Pick<HeaderBlock, "header">): boolean {
   const type = head.header("content-type");
   if (type === undefined || !type.startsWith("application/grpc")) return false;
   return type.length === 16 || type[16] === "+" || type[16] === ";";
@@ -36,6 +37,8 @@ const BY_HTTP_STATUS: ReadonlyMap<number, number> = new Map([
  */
 export function grpcStatusOf(httpStatus: number, reason: ErrorCode | "ok" | "redirect"): number {
   if (httpStatus < 300) return OK;
+  // Gateway API `GRPCRouteRule.backendRefs`: where HTTP has 500 for an invalid one.
+  if (reason === "no_backend") return UNAVAILABLE;
   if (reason === "request_timeout" || reason === "attempt_timeout") return DEADLINE_EXCEEDED;
   return BY_HTTP_STATUS.get(httpStatus) ?? UNKNOWN;
 }

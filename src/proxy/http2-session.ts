@@ -11,8 +11,8 @@ import {
   type SecureClientSessionOptions,
 } from "node:http2";
 import type { Socket } from "node:net";
-import type { EndpointAddress, PoolPart } from "../compile/program.ts";
-import type { Endpoint } from "./endpoint.ts";
+import type { EndpointAddress } from "../compile/program.ts";
+import { isWorn, type Endpoint, type PoolUse } from "./endpoint.ts";
 import { Http2Upstream } from "./http2-upstream.ts";
 import type { Outbox } from "./outbox.ts";
 import type { TimerWheel } from "./timer-wheel.ts";
@@ -57,9 +57,17 @@ export class Http2Endpoint implements Endpoint {
     this.#deps = deps;
   }
 
-  hasRoom({ connectionsPerEndpointMax }: PoolPart): boolean {
+  hasRoom(use: PoolUse): boolean {
+    if ((use.connectionAgeMaxMs ?? use.requestsPerConnectionMax) !== undefined) this.#retire(use);
     const { length } = this.#sessions;
-    return length < connectionsPerEndpointMax || this.#sessions.some((session) => session.hasRoom);
+    return (
+      length < use.connectionsPerEndpointMax || this.#sessions.some((session) => session.hasRoom)
+    );
+  }
+
+  /** Connections that have had their time or their requests end with what is under way on them. */
+  #retire(use: PoolUse): void {
+    for (const session of this.#sessions.filter((each) => isWorn(each, use))) session.closeIdle();
   }
 
   takeIdle(): UpstreamStream | undefined {
@@ -67,7 +75,7 @@ export class Http2Endpoint implements Endpoint {
     return session?.stream(this);
   }
 
-  open({ idleTimeoutMs }: PoolPart): UpstreamStream {
+  open({ idleTimeoutMs }: PoolUse): UpstreamStream {
     let session = this.#sessions.find((each) => each.connecting && each.hasRoom);
     if (session === undefined) {
       session = new Http2Session(this.#deps, idleTimeoutMs, (gone) => this.#forget(gone));
@@ -104,6 +112,9 @@ export class Http2Session {
   readonly #session: ClientHttp2Session;
   readonly #socket: Socket;
   readonly #streams = new Set<Http2Upstream>();
+  readonly openedMs = performance.now();
+  /** Streams that were begun on it. */
+  requests = 0;
   readonly #idleTimeoutMs: number;
   readonly #onGone: (session: Http2Session) => void;
   #idleSinceMs = Infinity;
@@ -159,6 +170,7 @@ export class Http2Session {
   /** A stream for one attempt. Where there is no connection yet it is told when there is one. */
   stream(endpoint: Endpoint): Http2Upstream {
     const stream = new Http2Upstream(endpoint, this);
+    this.requests++;
     this.#streams.add(stream);
     this.#idleSinceMs = Infinity;
     return stream;

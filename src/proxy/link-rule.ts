@@ -20,6 +20,7 @@ import type {
 import { linkEdits, linkPathEdit } from "./rewrite.ts";
 import type {
   Cell,
+  Habits,
   LinkedAuth,
   LinkedBackend,
   LinkedLimit,
@@ -53,6 +54,7 @@ export function linkRule(part: RulePart, links: RuleLinks): LinkedRule {
     limits: linkLimits(part.limits, links.seed),
     redirect: filters.redirect ?? null,
     responseEdits: linkEdits(filters.responseHeaders, undefined),
+    habits: linkHabits(part),
     requestTimeoutMs: part.requestTimeoutMs ?? 0,
     backendRequestTimeoutMs: part.backendRequestTimeoutMs ?? 0,
     models: null,
@@ -71,10 +73,16 @@ export function linkModelRoute(part: ModelRoutePart, links: RuleLinks): LinkedRu
     limits: linkLimits(part.limits, links.seed),
     redirect: null,
     responseEdits: null,
+    habits: null,
     requestTimeoutMs: 0,
     backendRequestTimeoutMs: 0,
     models: part.rules.map((rule) => linkModelRule(rule, links)),
   };
+}
+
+function linkHabits({ grpc, connections }: RulePart): Habits | null {
+  if (grpc === undefined && connections === undefined) return null;
+  return { grpc: grpc ?? false, limits: connections ?? {} };
 }
 
 /** Stands in for a rule that could not be linked: nobody answers, which is a 500. */

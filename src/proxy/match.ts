@@ -9,6 +9,7 @@
  * served only where that makes no difference to its rule.
  */
 import { comparedPath, withoutEscapedSlashes } from "../http1/path.ts";
+import { isGrpc } from "./grpc.ts";
 import { parseQuery } from "./query.ts";
 import type { RequestFields } from "./request-fields.ts";
 import type {
@@ -109,7 +110,7 @@ function firstFitting(
 function fits(match: LinkedMatch, head: RequestFields): boolean {
   if (match.broken) return false;
   if (match.method !== undefined && match.method !== head.method) return false;
-  if (match.grpc && !isGrpc(head.header("content-type"))) return false;
+  if (match.grpc && !isGrpc(head)) return false;
   if (match.headers !== null) {
     for (const wanted of match.headers) {
       const value = head.header(wanted.name);
@@ -117,15 +118,6 @@ function fits(match: LinkedMatch, head: RequestFields): boolean {
     }
   }
   return match.queryParams === null || queryFits(match.queryParams, head.query);
-}
-
-const GRPC = "application/grpc";
-
-/** gRPC over HTTP/2, Requests: the media type alone, with a format ("+proto") or with parameters. */
-function isGrpc(contentType: string | undefined): boolean {
-  if (contentType === undefined || !contentType.startsWith(GRPC)) return false;
-  const next = contentType[GRPC.length];
-  return next === undefined || next === "+" || next === ";";
 }
 
 function queryFits(wanted: readonly LinkedValueMatch[], query: string): boolean {

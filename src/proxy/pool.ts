@@ -8,9 +8,9 @@ import { connect as connectTls } from "node:tls";
 import type { Random } from "../base/random.ts";
 import type { EndpointAddress, PoolPart } from "../compile/program.ts";
 import { jsonText } from "./access-log.ts";
-import type { Endpoint } from "./endpoint.ts";
+import { isWorn, type Endpoint, type PoolUse } from "./endpoint.ts";
 import { Http2Endpoint } from "./http2-session.ts";
-import type { LinkedPool } from "./snapshot.ts";
+import type { Habits, LinkedPool } from "./snapshot.ts";
 import { KEEP_ALIVE_MS } from "./plane.ts";
 import { ReadBuffer } from "./read-buffer.ts";
 import { readDirectly } from "./socket-handle.ts";
@@ -42,20 +42,27 @@ export class Http1Endpoint implements Endpoint {
     this.#shared = shared;
   }
 
-  hasRoom({ connectionsPerEndpointMax }: PoolPart): boolean {
+  hasRoom({ connectionsPerEndpointMax }: PoolUse): boolean {
     // Every connection that is not idle has a request in flight.
     return this.inFlight < connectionsPerEndpointMax;
   }
 
-  /** The idle connection that was used last, or undefined. */
-  takeIdle(): Upstream | undefined {
-    return this.#idle.pop();
+  /** The idle connection that was used last and that the rule may still use, or undefined. */
+  takeIdle(use: PoolUse): Upstream | undefined {
+    for (;;) {
+      const upstream = this.#idle.pop();
+      if (upstream === undefined || !isWorn(upstream, use)) {
+        if (upstream !== undefined) upstream.idleTimeoutMs = use.idleTimeoutMs;
+        return upstream;
+      }
+      upstream.destroy();
+    }
   }
 
   /** Begins a new connection; `ready` or `failed` follows. */
-  open(part: PoolPart): Upstream {
+  open(use: PoolUse): Upstream {
     const upstream = new Upstream(this, this.#shared);
-    upstream.idleTimeoutMs = part.idleTimeoutMs;
+    upstream.idleTimeoutMs = use.idleTimeoutMs;
     this.connections++;
     this.#shared.live.add(this);
     upstream.socket = this.tls === undefined ? this.#plain(upstream) : this.#secure(upstream);
@@ -107,6 +114,7 @@ export class Http1Endpoint implements Endpoint {
   /** Takes a connection back, ready for another request. */
   release(upstream: Upstream, nowMs: number): void {
     upstream.idleSinceMs = nowMs;
+    upstream.requests++;
     this.#idle.push(upstream);
   }
 
@@ -133,14 +141,15 @@ export class Http1Endpoint implements Endpoint {
   }
 }
 
-/** The endpoints of one linked pool. */
+/** The endpoints of one linked pool, as one rule uses them. */
 export interface PoolRuntime {
-  readonly part: PoolPart;
+  readonly part: PoolUse;
   readonly endpoints: readonly Endpoint[];
 }
 
 export class Pools {
   readonly #runtimes = new WeakMap<LinkedPool, PoolRuntime>();
+  readonly #habitual = new WeakMap<Habits, WeakMap<LinkedPool, PoolRuntime>>();
   readonly #endpoints = new Map<string, WeakRef<Endpoint>>();
   readonly #shared: Shared;
 
@@ -149,15 +158,26 @@ export class Pools {
     this.#shared = { ...deps, readBuffer, live: new Set() };
   }
 
-  of(pool: LinkedPool): PoolRuntime {
-    let runtime = this.#runtimes.get(pool);
+  /** `habits`: how the rule uses connections, where it does so in a way of its own. */
+  of(pool: LinkedPool, habits: Habits | null): PoolRuntime {
+    const runtimes = habits === null ? this.#runtimes : this.#runtimesOf(habits);
+    let runtime = runtimes.get(pool);
     if (runtime === undefined) {
-      const { part } = pool;
+      const part = habits === null ? pool.part : useOf(pool.part, habits);
       const endpoints = part.endpoints.map((address) => this.#endpoint(address, part));
       runtime = { part, endpoints };
-      this.#runtimes.set(pool, runtime);
+      runtimes.set(pool, runtime);
     }
     return runtime;
+  }
+
+  #runtimesOf(habits: Habits): WeakMap<LinkedPool, PoolRuntime> {
+    let runtimes = this.#habitual.get(habits);
+    if (runtimes === undefined) {
+      runtimes = new WeakMap();
+      this.#habitual.set(habits, runtimes);
+    }
+    return runtimes;
   }
 
   #endpoint(address: EndpointAddress, { tls, protocol }: PoolPart): Endpoint {
@@ -190,6 +210,12 @@ export class Pools {
   closeIdle(): void {
     for (const endpoint of this.#shared.live) endpoint.closeIdle();
   }
+}
+
+/** gRPC goes over HTTP/2, whether or not the backend says so. */
+function useOf(part: PoolPart, { grpc, limits }: Habits): PoolUse {
+  const spoken = part.protocol ?? (part.tls === undefined ? "h2c" : "h2");
+  return { ...part, ...(grpc && { protocol: spoken }), ...limits };
 }
 
 /**

@@ -25,6 +25,7 @@ import type {
   SocketPart,
   SplitPart,
 } from "../compile/program.ts";
+import type { ConnectionLimits } from "../compile/rule-part.ts";
 import type { HostTable } from "./host-table.ts";
 
 export interface Cell<T> {
@@ -139,6 +140,12 @@ export interface WeightedSet {
   readonly ends: readonly number[];
 }
 
+/** How the requests of a rule use connections, where that is not as the pool says. */
+export interface Habits {
+  readonly grpc: boolean;
+  readonly limits: ConnectionLimits;
+}
+
 export interface LinkedRule extends WeightedSet {
   /** "rule" for HTTP, "models" for an LLM route, which reads the body before it chooses. */
   readonly part: RulePart | ModelRoutePart;
@@ -153,6 +160,8 @@ export interface LinkedRule extends WeightedSet {
   readonly redirect: Redirect | null;
   /** Of the rule alone, for answers that no backend gives. */
   readonly responseEdits: LinkedEdits | null;
+  /** Null for most rules. */
+  readonly habits: Habits | null;
   /** 0: no limit. */
   readonly requestTimeoutMs: number;
   /** 0: no limit. */

@@ -69,6 +69,9 @@ export class Upstream implements UpstreamStream, BodySink {
   headMs = 0;
   idleSinceMs = 0;
   idleTimeoutMs = 0;
+  readonly openedMs = performance.now();
+  /** Requests that it has been given back from. */
+  requests = 0;
   paused = false;
   #keepAlive = true;
   #left = 0;

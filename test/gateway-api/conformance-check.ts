@@ -48,8 +48,9 @@ async function checkCall(gateway: TestGateway, one: ConformanceCase): Promise<vo
     assert.ok(call);
     const answer = await calls.call(one.gateway ?? "same-namespace", call, one.listenerPort);
     const said = `${one.id}: ${answer.code} ${answer.message}`;
-    const wanted = one.response?.code ?? "OK";
-    assert.equal(answer.code, wanted, said);
+    // The cases write codes as Go does: "Unimplemented".
+    const wanted = (one.response?.code ?? "OK").toUpperCase();
+    assert.equal(answer.code.replaceAll("_", ""), wanted, said);
     if (wanted !== "OK") return;
     const echo = JSON.parse(answer.message) as Echo;
     assert.equal(echo.proto, "HTTP/2.0", said);

@@ -96,7 +96,7 @@ function sendHttp2(options: SendOptions, { host, port, secure }: Target): Promis
     const headers: Record<string, readonly string[]> = {};
     for (const [name, value] of Object.entries(received))
       headers[name] = [value ?? ""].flat().map(String);
-    answer = { ...answer, status: Number(received[":status"] ?? 0), headers };
+    answer = { ...answer, status: received[":status"] ?? 0, headers };
   });
   stream.on("data", (text: string) => {
     answer = { ...answer, body: answer.body + text };
