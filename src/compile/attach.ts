@@ -8,7 +8,7 @@ import type { ConditionDraft, ResourceKey } from "../resource/resource.ts";
 import { fullName } from "./age.ts";
 import type { CompileInput } from "./compiled.ts";
 import { isOurClass } from "./gateway-class.ts";
-import { intersectHostnames, toHostname } from "./hostname.ts";
+import { compareHostnames, intersectHostnames, toHostname } from "./hostname.ts";
 import type { GatewayNode, ListenerNode } from "./listeners.ts";
 import type { Hostname } from "./program.ts";
 import { selectorMatches } from "./selector.ts";
@@ -22,6 +22,8 @@ export interface Attachment {
 export interface Place {
   readonly listener: ListenerNode;
   readonly hostnames: readonly Hostname[];
+  /** The route's own hostname behind each of these, the most specific where there are several. */
+  readonly asked: ReadonlyMap<Hostname, Hostname>;
 }
 
 /** What attaches: a route of any kind. */
@@ -90,7 +92,10 @@ function attachTo(node: GatewayNode, route: Attaching, options: AttachOptions): 
     return refuse("NoMatchingParent", `No listener of Gateway ${name} is served: ${why}`);
   }
   const places = served
-    .map((listener) => ({ listener, hostnames: commonHostnames(listener, route) }))
+    .map((listener) => {
+      const asked = commonHostnames(listener, route);
+      return { listener, hostnames: [...asked.keys()], asked };
+    })
     .filter((place) => place.hostnames.length > 0);
   if (places.length === 0) {
     const message = `No hostname of the route fits a listener of Gateway ${name}`;
@@ -99,12 +104,20 @@ function attachTo(node: GatewayNode, route: Attaching, options: AttachOptions): 
   return { parentRef, places, accepted: ACCEPTED };
 }
 
-function commonHostnames(listener: ListenerNode, route: Attaching): readonly Hostname[] {
+/** Hosts that both the listener and the route have, and which hostname of the route says so. */
+function commonHostnames(
+  listener: ListenerNode,
+  route: Attaching,
+): ReadonlyMap<Hostname, Hostname> {
   const wanted = route.hostnames.length === 0 ? [""] : route.hostnames;
-  const common = wanted
-    .map((hostname) => intersectHostnames(listener.hostname, toHostname(hostname)))
-    .filter((hostname) => hostname !== undefined);
-  return [...new Set(common)];
+  const common = new Map<Hostname, Hostname>();
+  for (const asked of wanted.map(toHostname)) {
+    const hostname = intersectHostnames(listener.hostname, asked);
+    if (hostname === undefined) continue;
+    const known = common.get(hostname);
+    if (known === undefined || compareHostnames(asked, known) < 0) common.set(hostname, asked);
+  }
+  return common;
 }
 
 function allows(listener: ListenerNode, route: Attaching, options: AttachOptions): boolean {

@@ -8,6 +8,7 @@ export const SUPPORTED_FEATURES: readonly string[] = [
   "Gateway",
   "GatewayHTTPListenerIsolation",
   "GatewayPort8080",
+  "GatewayRouteHostnameIntersectionPrecedence",
   "GatewayStaticAddresses",
   "HTTPRoute",
   "HTTPRoute303RedirectStatusCode",

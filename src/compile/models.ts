@@ -119,7 +119,7 @@ function placeRoute(context: CompileContext, { route, part, place, added }: Plac
   for (const hostname of place.hostnames) {
     for (const [order, value] of LLM_PATHS.entries()) {
       const entry = { path: { type: "Exact" as const, value }, rule: key };
-      list.push({ hostname, entry, route, order, pathHash: hashPath(value) });
+      list.push({ hostname, asked: hostname, entry, route, order, pathHash: hashPath(value) });
     }
   }
 }

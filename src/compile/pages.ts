@@ -19,6 +19,8 @@ import type { Hostname, MatchEntry, PagePart, PartKey, TablePart } from "./progr
 /** One match of one rule on one host of a listener, with what its rank depends on. */
 export interface PlacedMatch {
   readonly hostname: Hostname;
+  /** The route's own hostname, of which `hostname` is what the listener has too. */
+  readonly asked: Hostname;
   readonly entry: MatchEntry;
   readonly route: Named;
   /** For gRPC: ranks before the path does. */
@@ -56,18 +58,42 @@ export function layOutTable(
   return { type: "table", key: `table/${place}`, hosts };
 }
 
+/**
+ * Where routes ask for a host by names of their own that the listener narrows to one, the more
+ * specific name is asked first, whatever the paths (Gateway API `HTTPRouteSpec.hostnames`).
+ */
 function layOutHost(
   context: PageContext,
   prefix: string,
   matches: readonly PlacedMatch[],
 ): readonly PartKey[] {
+  const tiers = Map.groupBy(matches, (match) => match.asked);
+  if (tiers.size === 1) return layOutTier(context, { prefix, tier: 0 }, matches);
+  return [...tiers.keys()]
+    .toSorted(compareHostnames)
+    .flatMap((asked, tier) => layOutTier(context, { prefix, tier }, tiers.get(asked) ?? []));
+}
+
+interface TierPlace {
+  readonly prefix: string;
+  readonly tier: number;
+}
+
+function layOutTier(
+  context: PageContext,
+  { prefix: host, tier }: TierPlace,
+  matches: readonly PlacedMatch[],
+): readonly PartKey[] {
+  const prefix = tier === 0 ? host : `${host}~${tier}`;
   const { regular, plain } = parted(matches);
   const count = pageCount(plain.length);
   const groups = Map.groupBy(plain, (match) => match.pathHash % count);
   const keys = [...groups.keys()].toSorted((a, b) => a - b);
   return [
-    ...keys.flatMap((key) => layOutPages(context, `${prefix}/${key}of${count}`, groups.get(key))),
-    ...layOutPages(context, `${prefix}/regex`, regular),
+    ...keys.flatMap((key) =>
+      layOutPages(context, { key: `${prefix}/${key}of${count}`, tier }, groups.get(key)),
+    ),
+    ...layOutPages(context, { key: `${prefix}/regex`, tier }, regular),
   ];
 }
 
@@ -112,22 +138,30 @@ export function hashPath(path: string): number {
   return (scratch[0] as number) >>> 0;
 }
 
+interface PagePlace {
+  readonly key: PartKey;
+  readonly tier: number;
+}
+
 function layOutPages(
   context: PageContext,
-  key: PartKey,
+  place: PagePlace,
   matches: readonly PlacedMatch[] = [],
 ): readonly PartKey[] {
+  const { key } = place;
   const before = context.before?.pages.get(key);
   const same =
     before?.matches.length === matches.length &&
     before.matches.every((match, index) => match === matches[index]);
-  const parts = same ? before.parts : cutPages(key, matches).map((part) => context.parts.add(part));
+  const parts = same
+    ? before.parts
+    : cutPages(place, matches).map((part) => context.parts.add(part));
   if (same) for (const part of parts) context.parts.keep(part);
   context.pages.set(key, { matches, parts });
   return parts.map((part) => part.key);
 }
 
-function cutPages(key: PartKey, matches: readonly PlacedMatch[]): readonly PagePart[] {
+function cutPages({ key, tier }: PagePlace, matches: readonly PlacedMatch[]): readonly PagePart[] {
   const chunks: MatchEntry[][] = [];
   let characters = PAGE_CHARACTERS_MAX;
   for (const { entry } of matches.toSorted(comparePrecedence)) {
@@ -141,7 +175,7 @@ function cutPages(key: PartKey, matches: readonly PlacedMatch[]): readonly PageP
   }
   return chunks.map((entries, index) => {
     const pageKey = index === 0 ? key : `${key}+${index}`;
-    return { type: "page", key: pageKey, entries };
+    return { type: "page", key: pageKey, ...(tier > 0 && { tier }), entries };
   });
 }
 

@@ -165,6 +165,8 @@ export interface TablePart {
 export interface PagePart {
   readonly type: "page";
   readonly key: PartKey;
+  /** Pages of one host with a higher tier are asked only where those of a lower have no match. */
+  readonly tier?: number;
   readonly entries: readonly MatchEntry[];
 }
 

@@ -151,7 +151,7 @@ function compileRule(input: RuleInput): void {
   const base = readRule(input);
   const placed = new Set<string>();
   const variants = new Map<string, PartKey>();
-  for (const { listener, hostnames } of attachments.flatMap((one) => one.places)) {
+  for (const { listener, hostnames, asked } of attachments.flatMap((one) => one.places)) {
     const key = ruleOn(input, { base, listener, variants });
     const list = entryAt(input.matches, listener, () => []);
     const matches = rule.matches.map(({ entry, rank }, position) => ({
@@ -165,7 +165,8 @@ function compileRule(input: RuleInput): void {
       const place = `${fullName(listener.gateway)}/${listener.spec.name}/${hostname}`;
       if (placed.has(place)) continue;
       placed.add(place);
-      for (const match of matches) list.push({ hostname, ...match });
+      const own = asked.get(hostname) ?? hostname;
+      for (const match of matches) list.push({ hostname, asked: own, ...match });
     }
   }
 }

@@ -24,7 +24,7 @@ export function* linkPage(
     );
     yield;
   }
-  return { matches };
+  return { matches, tier: part.tier ?? 0 };
 }
 
 /** A match whose expression does not compile fits nothing, rather than more than it should. */
@@ -61,8 +61,18 @@ function firstOfEachName<T extends { readonly name: string }>(
   );
 }
 
-/** One matcher out of the pages of a host, which come in order. */
+/** One matcher out of the pages of a host, which come in order; a chain of them for several tiers. */
 export function* linkMatcher(pages: readonly LinkedPage[]): Steps<PathMatcher> {
+  const tiers = [...new Set(pages.map((page) => page.tier))].toSorted((a, b) => b - a);
+  let next: PathMatcher | null = null;
+  for (const tier of tiers) {
+    const own: readonly LinkedPage[] = pages.filter((page) => page.tier === tier);
+    next = yield* linkTier(own, next);
+  }
+  return next ?? (yield* linkTier([], null));
+}
+
+function* linkTier(pages: readonly LinkedPage[], next: PathMatcher | null): Steps<PathMatcher> {
   const exact = new Map<string, LinkedMatch[]>();
   const prefix = new Map<string, LinkedMatch[]>();
   const regex: LinkedMatch[] = [];
@@ -80,7 +90,7 @@ export function* linkMatcher(pages: readonly LinkedPage[]): Steps<PathMatcher> {
     }
     yield;
   }
-  return { exact, regex, prefix, prefixDepthMax };
+  return { exact, regex, prefix, prefixDepthMax, next };
 }
 
 /**

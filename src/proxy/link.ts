@@ -83,7 +83,7 @@ interface LinkedKeyPage {
   readonly clients: ReadonlyMap<string, string>;
 }
 
-const NO_PAGE: LinkedPage = { matches: [] };
+const NO_PAGE: LinkedPage = { matches: [], tier: 0 };
 
 export class Linker {
   readonly #options: LinkerOptions;

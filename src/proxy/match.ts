@@ -59,8 +59,14 @@ function matchTable(table: LinkedTable, head: RequestFields): LinkedMatch | unde
 }
 
 function matchHost(cell: Cell<PathMatcher>, head: RequestFields): LinkedMatch | undefined {
-  const matcher = cell.value;
-  if (matcher === undefined) return undefined;
+  for (let matcher = cell.value ?? null; matcher !== null; matcher = matcher.next) {
+    const match = matchTier(matcher, head);
+    if (match !== undefined) return match;
+  }
+  return undefined;
+}
+
+function matchTier(matcher: PathMatcher, head: RequestFields): LinkedMatch | undefined {
   const exact = matcher.exact.size === 0 ? undefined : matcher.exact.get(head.path);
   if (exact !== undefined) {
     const match = firstFitting(exact, head);

@@ -104,10 +104,13 @@ export interface PathMatcher {
   readonly prefix: ReadonlyMap<string, readonly LinkedMatch[]>;
   /** Slashes in the deepest prefix: no more of a path than that is ever looked at. */
   readonly prefixDepthMax: number;
+  /** Asked where nothing here fits. */
+  readonly next: PathMatcher | null;
 }
 
 /** The matches of one page; a host's matcher is made of its pages. */
 export interface LinkedPage {
+  readonly tier: number;
   readonly matches: readonly LinkedMatch[];
 }
 

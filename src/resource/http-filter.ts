@@ -78,7 +78,7 @@ const filterFields = object(
         "CORS",
         "ExtensionRef",
       ],
-      ["ExternalAuth"],
+      ["ExternalAuth", "DirectResponse"],
     ).describe("What the filter does."),
     requestHeaderModifier: headerFilter.exactOptional().describe("Changes to request headers."),
     responseHeaderModifier: headerFilter.exactOptional().describe("Changes to response headers."),
@@ -88,7 +88,7 @@ const filterFields = object(
     cors: cors.exactOptional().describe("Lets pages of other origins call."),
     extensionRef: extensionReference.exactOptional().describe("A filter of a kind of its own."),
   },
-  { unsupported: ["externalAuth"] },
+  { unsupported: ["externalAuth", "directResponse"] },
 );
 
 export type HttpFilter = z.infer<typeof filterFields>;
