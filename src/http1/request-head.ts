@@ -4,7 +4,7 @@
  * looked at. What is ambiguous is refused, never repaired: two servers that repair differently are
  * how requests are smuggled. Nothing here touches a socket.
  */
-import { HEADERS_MAX, TARGET_BYTES_MAX, type HeadFault } from "./fault.ts";
+import { HEADERS_MAX, REQUEST_HEAD_BYTES_MAX, TARGET_BYTES_MAX, type HeadFault } from "./fault.ts";
 import { HeaderBlock, isHeaderBlock, nameIs, sliceTrimmed } from "./header-block.ts";
 import { normalPath } from "./path.ts";
 
@@ -294,6 +294,8 @@ function hostOf(authority: string): string {
   return host.toLowerCase();
 }
 
+/** Beginnings of heads up to this size are judged at every read, longer ones at line ends. */
+const JUDGED_CHARS = 1024;
 /** What a head that has not ended yet can already be refused for. */
 const PARTIAL_LINE =
   /^[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}(?: (?:[!-"$-[\]-~]+(?: (?:H(?:T(?:T(?:P(?:\/(?:[0-9](?:\.(?:[0-9]\r?)?)?)?)?)?)?)?)?)?)?)?$/;
@@ -306,7 +308,10 @@ const PARTIAL_HEADER = /^(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?::[\t\x20-\x7e\x80-\xf
  * not after the time for heads is over. Undefined: nothing is wrong yet.
  */
 export function judgePartialHead(text: string): HeadFault | undefined {
-  if (text === "") return undefined;
+  if (text.length >= REQUEST_HEAD_BYTES_MAX) {
+    return text.includes("\r\n") ? "head_too_large" : "target_too_long";
+  }
+  if (text === "" || (text.length > JUDGED_CHARS && !text.endsWith("\n"))) return undefined;
   if (BARE_LINE_END.test(text)) return "head_malformed";
   const lineEnd = text.indexOf("\r\n");
   if (lineEnd === -1) {

@@ -20,8 +20,8 @@ export class AnswerWriter {
     this.output = output;
   }
 
-  interim(head: ResponseHead): void {
-    this.output.write(`HTTP/1.1 ${head.status} ${head.reason}\r\n${head.kept()}\r\n`);
+  interim(head: ResponseHead, added: string): void {
+    this.output.write(`HTTP/1.1 ${head.status} ${head.reason}\r\n${head.kept()}${added}\r\n`);
   }
 
   /** See Client.sendHead. */

@@ -6,6 +6,7 @@
  * failure that was hidden so still counts against the arm that failed.
  */
 import type { ResponseHead } from "../http1/response-head.ts";
+import { isSwitched } from "../http1/websocket.ts";
 import { FIELD, OUTCOMES } from "../shared/metrics.ts";
 import { armRow, openArm, otherArm } from "./choose.ts";
 import { errorRow, outcomeOf, type ErrorCode } from "./error.ts";
@@ -15,9 +16,18 @@ import { isGrpcFailure, noteGrpcHead, noteGrpcTrailers } from "./grpc.ts";
 import type { KnownAnswer } from "./known-head.ts";
 import { chooseEndpoint } from "./pool.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
-import { relayBody, relayEnd, relayFlush, relayHead, relayInterim, relayKnown } from "./relay.ts";
+import {
+  relayBody,
+  relayEnd,
+  relayFlush,
+  relayHead,
+  relayInterim,
+  relayKnown,
+  relaySwitch,
+} from "./relay.ts";
 import { respondError } from "./respond.ts";
 import type { LinkedArm } from "./snapshot.ts";
+import type { Tunnel, TunnelHost } from "./tunnel.ts";
 import type { UpstreamEvents, UpstreamStream } from "./upstream-stream.ts";
 
 /** Endpoints that are tried before a request is given up for want of a connection. */
@@ -41,6 +51,11 @@ export function startAttempt(x: Exchange, arm: LinkedArm, fresh: Endpoint | null
   const pool = arm.pool.value;
   if (pool === undefined || pool.part.endpoints.length === 0) {
     giveUp(x, "no_endpoint");
+    return;
+  }
+  if (x.upgrade && pool.part.protocol !== undefined) {
+    // A stream of HTTP/2 cannot become something else (RFC 9113 §8.6).
+    respondError(x, "upgrade_unsupported");
     return;
   }
   const { part, endpoints } = x.plane.pools.of(pool, x.rule?.habits ?? null);
@@ -338,6 +353,22 @@ function answered(upstream: UpstreamStream, response: ResponseHead, whole: strin
   relayHead(x, response, whole);
 }
 
+/**
+ * The backend switches protocols. Where that was asked for, both connections become a tunnel, which
+ * is no attempt any more: what comes of it is not the arm's, and no gate or weight ends it.
+ */
+function switched(x: Exchange, head: ResponseHead, host: TunnelHost): Tunnel | null {
+  if (!x.upgrade || !isSwitched(x.head, head)) return null;
+  const nowMs = performance.now();
+  x.upstreamHeadMs = nowMs - x.attemptStartedMs;
+  if (x.trace !== null) x.trace.status = head.status;
+  count(x, OK, nowMs);
+  x.upstream = null;
+  relaySwitch(x, head);
+  x.countAnswer();
+  return x.client.openTunnel?.(x, host) ?? null;
+}
+
 /** An answer whose head came before, and which is no failure, stands in `from`. */
 function answeredAgain(
   upstream: UpstreamStream,
@@ -381,10 +412,11 @@ export const ATTEMPT_EVENTS: UpstreamEvents = {
   },
   head: answered,
   known: answeredAgain,
+  switched,
   body: relayBody,
   readDone(upstream, x) {
     relayFlush(x);
-    if (x.responseStarted) limitSilence(x, upstream);
+    if (x.responseStarted && x.upstream !== null) limitSilence(x, upstream);
   },
   ended,
   failed,

@@ -8,6 +8,7 @@ import type { Exchange } from "./exchange.ts";
 import type { Peer } from "./peer.ts";
 import type { Plane } from "./plane.ts";
 import type { Cell, LinkedSocket } from "./snapshot.ts";
+import type { Tunnel, TunnelHost } from "./tunnel.ts";
 
 export interface Client {
   readonly plane: Plane;
@@ -15,8 +16,8 @@ export interface Client {
 
   /** Says that the request's body is wanted (RFC 9110 §10.1.1). */
   sendContinue(): void;
-  /** Passes an interim response on, to clients that know them (RFC 9110 §15.2). */
-  sendInterim(x: Exchange, head: ResponseHead): void;
+  /** Passes an interim response on, with `added` lines, to clients that know them (RFC 9110 §15.2). */
+  sendInterim(x: Exchange, head: ResponseHead, added: string): void;
   /**
    * Sends the head of a response: the lines that `head` keeps, and `added`, whole lines that are
    * safe. `head.framing` says whether a body follows; `whole` is all of it where it is known.
@@ -37,6 +38,11 @@ export interface Client {
   resume(): void;
   /** Gives the present exchange up after an exception. */
   fail(): void;
+  /**
+   * The handshake of a WebSocket has been answered, and the client was told: its connection is one
+   * end of a tunnel from now on. Absent where no such handshake is possible.
+   */
+  openTunnel?(x: Exchange, upstream: TunnelHost): Tunnel;
   /** Called once by every exchange, when its answer has been sent or given up. */
   exchangeDone(x: Exchange, nowMs: number): void;
 }
@@ -58,6 +64,8 @@ export interface ConnectionOptions {
 }
 
 export interface Http1Options extends ConnectionOptions {
+  /** Takes over what is read from the connection, which has become a tunnel. */
+  readonly onTunnel: (connection: ClientConnection, tunnel: Tunnel) => void;
   /**
    * Takes the connection over, with what was read of it, where the client speaks HTTP/2 with prior
    * knowledge; absent where that is not allowed.

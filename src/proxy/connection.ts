@@ -1,7 +1,7 @@
 /**
  * One accepted HTTP/1.1 connection: bytes to heads, bodies to the exchange, answers in the order of
- * their requests (answer-writer.ts). One request is in flight at a time; what a client pipelines behind it waits, up to a
- * limit. After a request that could not be read nothing more is parsed (RFC 9112 §2.2).
+ * their requests (answer-writer.ts). One request is in flight at a time; what a client pipelines behind
+ * it waits, up to a limit. After a request that could not be read nothing more is parsed (RFC 9112 §2.2).
  */
 import type { Socket } from "node:net";
 import { REQUEST_HEAD_BYTES_MAX, type HeadFault } from "../http1/fault.ts";
@@ -21,8 +21,8 @@ import type { ReadBuffer } from "./read-buffer.ts";
 import { isSaneId } from "./request-id.ts";
 import { RequestBody } from "./request-body.ts";
 import { respondError } from "./respond.ts";
-import type { Cell, LinkedSocket } from "./snapshot.ts";
 import type { Timed } from "./timer-wheel.ts";
+import { Tunnel, type TunnelHost } from "./tunnel.ts";
 
 /** Between requests, or with a part of the next head. */
 const READY = 0;
@@ -40,8 +40,6 @@ const PIPELINED_BYTES_MAX = 64 * 1024;
 const HTTP2_REQUEST = "PRI * HTTP/2.0\r\n\r\n";
 const NO_BYTES = Buffer.alloc(0);
 const LINGER_BYTES_MAX = 1024 * 1024;
-/** Beginnings of heads up to this size are judged at every read, longer ones at line ends. */
-const JUDGED_BYTES = 1024;
 
 export class Connection implements Timed, Client, ClientConnection {
   deadlineMs = Infinity;
@@ -53,10 +51,8 @@ export class Connection implements Timed, Client, ClientConnection {
   readonly peer: Peer;
   readonly #socket: Socket;
   readonly #answers: AnswerWriter;
-  readonly #served: Cell<LinkedSocket>;
-  readonly #onClosed: (connection: ClientConnection) => void;
+  readonly #options: Http1Options;
   readonly #heads: HeadMemory;
-  readonly #onHttp2: Http1Options["onHttp2"];
   /** Whether no request has been read on this connection. */
   #first = true;
   #state = READY;
@@ -72,16 +68,14 @@ export class Connection implements Timed, Client, ClientConnection {
 
   /** `socket` is a kernel's or a TLS socket, and paused or read by who calls `read`. */
   constructor(socket: Socket, plane: Plane, options: Http1Options) {
-    const { peer, served, onClosed } = options;
     this.#socket = socket;
+    const { peer } = options;
     const output = new ClientOutput(socket, plane, peer.scheme === "http");
     this.#answers = new AnswerWriter(output);
     this.#heads = new HeadMemory(output);
     this.plane = plane;
     this.peer = peer;
-    this.#served = served;
-    this.#onClosed = onClosed;
-    this.#onHttp2 = options.onHttp2;
+    this.#options = options;
     socket.on("end", () => this.#ended());
     socket.on("drain", () => this.#drained());
     socket.on("error", () => this.#gone());
@@ -89,20 +83,15 @@ export class Connection implements Timed, Client, ClientConnection {
     plane.wheel.schedule(this, performance.now() + plane.timeouts.clientIdleMs);
   }
 
-  get idle(): boolean {
-    return this.#state === READY && this.#pending === null;
-  }
-
   /**
    * Takes what one read brought: `length` bytes at the beginning of `from`, valid during the call
    * alone. A bug in what one request runs through costs that request, not the worker.
    */
   read(from: ReadBuffer, length: number): void {
-    const shared = from.bytes;
     try {
       const fresh = this.#state === READY && this.#pending === null;
       if (fresh && !this.#socket.writableNeedDrain) this.#readFresh(from, length);
-      else this.#take(Buffer.from(shared.subarray(0, length)));
+      else this.#take(Buffer.from(from.bytes.subarray(0, length)));
     } catch (error) {
       this.#consuming = false;
       this.plane.onBug(error);
@@ -125,7 +114,7 @@ export class Connection implements Timed, Client, ClientConnection {
   /** The common case: a request begins, and nothing else waits. Its head is read where it lies. */
   #readFresh(from: ReadBuffer, length: number): void {
     this.#consuming = true;
-    const known = this.#heads.find(from, length, this.#served.value);
+    const known = this.#heads.find(from, length, this.#options.served.value);
     const going = known === null ? this.#readHead(from.bytes, length) : this.#readKnown(known);
     this.#consuming = false;
     if (going && this.#pending !== null) this.#consume();
@@ -203,7 +192,7 @@ export class Connection implements Timed, Client, ClientConnection {
     }
     const head = parseRequestHead(text, blank + 4);
     if (typeof head === "string") {
-      if (this.#first && text.startsWith(HTTP2_REQUEST) && this.#onHttp2 !== undefined) {
+      if (this.#first && text.startsWith(HTTP2_REQUEST) && this.#options.onHttp2) {
         this.#handOver(Buffer.from(bytes.subarray(0, length)));
       } else {
         this.#refuse(head, nowMs);
@@ -231,14 +220,8 @@ export class Connection implements Timed, Client, ClientConnection {
   }
 
   #waitForHead(bytes: Buffer, text: string, nowMs: number): void {
-    if (text.length >= REQUEST_HEAD_BYTES_MAX) {
-      this.#refuse(text.includes("\r\n") ? "head_too_large" : "target_too_long", nowMs);
-      return;
-    }
-    const atLineEnd = bytes[bytes.length - 1] === 0x0a;
     const http2 = this.#first && HTTP2_REQUEST.startsWith(text);
-    const judged = !http2 && (text.length <= JUDGED_BYTES || atLineEnd);
-    const fault = judged ? judgePartialHead(text) : undefined;
+    const fault = http2 ? undefined : judgePartialHead(text);
     if (fault !== undefined) {
       this.#refuse(fault, nowMs);
       return;
@@ -251,9 +234,26 @@ export class Connection implements Timed, Client, ClientConnection {
 
   /** The client speaks HTTP/2: socket and bytes go to who speaks it too, and this object is done. */
   #handOver(first: Buffer): void {
+    this.#letGo();
+    this.#options.onHttp2?.(this, first);
+  }
+
+  openTunnel(x: Exchange, upstream: TunnelHost): Tunnel {
+    this.#answers.output.send();
+    const { onClosed, onTunnel } = this.#options;
+    const client = { socket: this.#socket, direct: this.peer.scheme === "http" };
+    const tunnel = new Tunnel(x, { client, upstream, early: this.#pending, onClosed });
+    this.#letGo();
+    onTunnel(this, tunnel);
+    return tunnel;
+  }
+
+  /** Another has the socket from now on. */
+  #letGo(): void {
     this.#state = CLOSED;
+    this.#pending = null;
+    this.#exchange = null;
     this.plane.wheel.cancel(this);
-    this.#onHttp2?.(this, first);
   }
 
   /** Answers a request that has no valid head, and closes. */
@@ -282,7 +282,7 @@ export class Connection implements Timed, Client, ClientConnection {
       this.#state = BUSY;
       this.deadlineMs = Infinity;
       this.#keep(rest);
-      const served = this.#served.value;
+      const served = this.#options.served.value;
       handle(x, served);
       this.#heads.note(x, served);
       return;
@@ -310,7 +310,7 @@ export class Connection implements Timed, Client, ClientConnection {
     if (this.#handled) return;
     if (x.head.chunked && x.bytesIn === 0 && !x.bodyEnded && !x.head.expectsContinue) return;
     this.#handled = true;
-    handle(x, this.#served.value);
+    handle(x, this.#options.served.value);
   }
 
   /** Feeds the body; returns what belongs to the next request. */
@@ -348,8 +348,8 @@ export class Connection implements Timed, Client, ClientConnection {
     this.#answers.output.write("HTTP/1.1 100 Continue\r\n\r\n");
   }
 
-  sendInterim(x: Exchange, head: ResponseHead): void {
-    if (x.head.version !== 10) this.#answers.interim(head);
+  sendInterim(x: Exchange, head: ResponseHead, added: string): void {
+    if (x.head.version !== 10) this.#answers.interim(head, added);
   }
 
   sendHead(x: Exchange, head: ResponseHead, added: string, whole: string | null): void {
@@ -401,12 +401,13 @@ export class Connection implements Timed, Client, ClientConnection {
   }
 
   /** Called once by every exchange, when its answer has been written or given up. */
-  exchangeDone(_x: Exchange, nowMs: number): void {
+  exchangeDone(x: Exchange, nowMs: number): void {
     this.#exchange = null;
     this.#body = null;
     if (this.#state === CLOSED) return;
     this.flush();
-    if (this.#answers.closeAfter || this.plane.draining) {
+    // What was meant for a tunnel that did not come about is no request.
+    if (this.#answers.closeAfter || this.plane.draining || (x.upgrade && this.#pending !== null)) {
       this.#linger();
       return;
     }
@@ -480,7 +481,7 @@ export class Connection implements Timed, Client, ClientConnection {
     this.plane.wheel.cancel(this);
     if (reset) this.#socket.resetAndDestroy();
     else this.#socket.destroy();
-    this.#onClosed(this);
+    this.#options.onClosed(this);
   }
 
   /** The time of a drain is over: what is still asked ends here, counted and logged. */
@@ -494,6 +495,6 @@ export class Connection implements Timed, Client, ClientConnection {
 
   /** Nothing is asked right now: closes without waiting for another request. */
   closeIdle(): void {
-    if (this.idle) this.#linger();
+    if (this.#state === READY && this.#pending === null) this.#linger();
   }
 }

@@ -65,6 +65,11 @@ export const ERRORS = {
     status: 501,
     message: "Upgrade to another protocol is not supported",
   },
+  websocket_invalid: {
+    ...CLIENT,
+    status: 400,
+    message: "A WebSocket handshake needs exactly one valid Sec-WebSocket-Key",
+  },
   coding_unsupported: {
     ...CLIENT,
     status: 501,
@@ -101,6 +106,8 @@ export const ERRORS = {
     retry: "shield",
     message: "Every endpoint is at its limit of connections",
   },
+  /** Of tunnels, which are not answered any more. */
+  tunnel_idle: { ...GATEWAY, status: 504, message: "Nothing has passed for too long" },
   draining: { ...GATEWAY, status: 503, message: "The gateway is shutting down" },
   request_timeout: {
     ...UPSTREAM,

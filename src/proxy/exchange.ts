@@ -12,6 +12,7 @@ import type { KnownHead } from "./known-head.ts";
 import type { Plane } from "./plane.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { LinkedArm, LinkedRule } from "./snapshot.ts";
+import type { EndedBy } from "./termination.ts";
 import type { Trace } from "./tracer.ts";
 import type { UpstreamStream } from "./upstream-stream.ts";
 
@@ -88,6 +89,12 @@ export class Exchange {
   /** Machine-readable: "ok" or a code of the error table. */
   reason: ErrorCode | "ok" | "redirect" = "ok";
   responseStarted = false;
+  /** The answer stands in the metrics already. */
+  #counted = false;
+  /** The client asks for a WebSocket, and may have one here. */
+  upgrade = false;
+  /** Who ended the tunnel that the exchange became; "" where it became none. */
+  tunnelEndedBy: EndedBy | "" = "";
   bytesOut = 0;
   /** Sees every byte of the response's body as it passes. */
   tap: ResponseTap | null = null;
@@ -119,16 +126,24 @@ export class Exchange {
     return !this.head.hasBody && this.head.idempotent;
   }
 
+  /** Counts the answer to the client, once. A tunnel's is counted at its beginning. */
+  countAnswer(): void {
+    if (this.#counted) return;
+    this.#counted = true;
+    const { rule, plane, status } = this;
+    const row = rule === null ? plane.unmatchedRow : rule.row;
+    if (status === 499) plane.metrics.add(row, FIELD.clientGone, 1);
+    else plane.metrics.add(row, FIELD.response1xx + Math.floor(status / 100) - 1, 1);
+  }
+
   /** The end of every request: counts it, logs it, gives the connection back. */
   finish(nowMs = performance.now()): void {
     if (this.finished) return;
     this.finished = true;
     this.tap?.finish(nowMs);
-    const { rule, plane, status } = this;
+    this.countAnswer();
+    const { plane } = this;
     if (this.trace !== null) plane.tracer?.finish(this, this.trace, nowMs);
-    const row = rule === null ? plane.unmatchedRow : rule.row;
-    if (status === 499) plane.metrics.add(row, FIELD.clientGone, 1);
-    else plane.metrics.add(row, FIELD.response1xx + Math.floor(status / 100) - 1, 1);
     plane.accessLines.finished(this, nowMs);
     this.client.exchangeDone(this, nowMs);
   }

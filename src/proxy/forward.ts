@@ -4,6 +4,7 @@
  * (RFC 9110 §7.6.1), so that no client can take it off again.
  */
 import type { RequestHead } from "../http1/request-head.ts";
+import { UPGRADE_LINES } from "../http1/websocket.ts";
 import { cookieWithout } from "./cookie.ts";
 import type { Exchange } from "./exchange.ts";
 import { isSafeHeader, rewriteTarget } from "./rewrite.ts";
@@ -77,6 +78,7 @@ export function upstreamHead(x: Exchange, overrides: Overrides | null): string |
   } else {
     text += framing(x);
   }
+  if (x.upgrade) text += UPGRADE_LINES;
   text += head.kept();
   if (edits === null) {
     text += `${peer.ownLines(head.authority)}${x.requestId}\r\n`;

@@ -3,6 +3,7 @@
  * follow when the upstream answers (attempt.ts, relay.ts). Every step is synchronous; each either
  * goes on or has answered.
  */
+import { upgradeAsked } from "../http1/websocket.ts";
 import { admit } from "./admit.ts";
 import { startAttempt } from "./attempt.ts";
 import { choose } from "./choose.ts";
@@ -52,6 +53,10 @@ function enter(x: Exchange, rule: LinkedRule): void {
   if (rule.redirect !== null) {
     respondRedirect(x, rule.redirect.statusCode, locationOf(x, rule.redirect));
   } else if (rule.models !== null) {
+    if (x.upgrade) {
+      respondError(x, "upgrade_unsupported");
+      return;
+    }
     continueBody(x);
     handleModels(x, rule);
   } else {
@@ -68,8 +73,8 @@ function permit(x: Exchange): boolean {
     respondError(x, "connect_unsupported");
   } else if (head.method === "TRACE") {
     respondError(x, "method_refused");
-  } else if (head.upgrade !== "" && !isPlainHttp2(head.upgrade)) {
-    respondError(x, "upgrade_unsupported");
+  } else if (head.upgrade !== "" && !permitUpgrade(x)) {
+    return false;
   } else if (head.path === "*") {
     // About the server as a whole (RFC 9110 §9.3.7), which is this gateway.
     respond(x, {
@@ -84,9 +89,12 @@ function permit(x: Exchange): boolean {
   return false;
 }
 
-/** An offer of h2c may be ignored (RFC 9110 §7.8), and common clients make it with every request. */
-function isPlainHttp2(upgrade: string): boolean {
-  return upgrade.toLowerCase() === "h2c";
+function permitUpgrade(x: Exchange): boolean {
+  const asked = upgradeAsked(x.head);
+  if (asked === "unsupported") respondError(x, "upgrade_unsupported");
+  if (asked === "invalid") respondError(x, "websocket_invalid");
+  x.upgrade = asked === "websocket";
+  return asked === "none" || x.upgrade;
 }
 
 function setTimeouts(

@@ -57,6 +57,10 @@ export interface Timeouts {
   readonly lingerMs: number;
   /** For a backend between two pieces of its response's body. */
   readonly responseIdleMs: number;
+  /** For a tunnel in which nothing passes. */
+  readonly tunnelIdleMs: number;
+  /** The same once one end has said its last byte. */
+  readonly tunnelHalfClosedMs: number;
 }
 
 /** Silence after which the kernel asks a peer, on either side, whether it is still there. */
@@ -69,6 +73,9 @@ export const DEFAULT_TIMEOUTS: Timeouts = {
   clientStallMs: 60_000,
   lingerMs: 5000,
   responseIdleMs: 300_000,
+  // A peer that is gone is found by TCP (KEEP_ALIVE_MS), and one that is there may be silent for long.
+  tunnelIdleMs: 3_600_000,
+  tunnelHalfClosedMs: 10_000,
 };
 
 /**

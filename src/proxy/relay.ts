@@ -3,6 +3,7 @@
  * write, and an upstream that is faster than its client is made to wait.
  */
 import type { ResponseHead } from "../http1/response-head.ts";
+import { UPGRADE_LINES } from "../http1/websocket.ts";
 import type { Exchange } from "./exchange.ts";
 import type { KnownAnswer } from "./known-head.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
@@ -12,7 +13,7 @@ const FRAMING: ReadonlySet<string> = new Set(["content-length", "transfer-encodi
 
 /** Passes an interim response on (RFC 9110 §15.2). */
 export function relayInterim(x: Exchange, head: ResponseHead): void {
-  if (!x.responseStarted) x.client.sendInterim(x, head);
+  if (!x.responseStarted) x.client.sendInterim(x, head, "");
 }
 
 /** Sends the final head; `whole` is the entire body, if it came with the head. */
@@ -27,6 +28,17 @@ export function relayHead(x: Exchange, head: ResponseHead, whole: string | null)
   if (x.tap !== null) x.tap.head(head.status, head.header("content-type"));
   if (whole !== null) x.bytesOut = whole.length;
   x.client.sendHead(x, head, added, whole);
+}
+
+/** Tells the client that its connection is a WebSocket from now on. */
+export function relaySwitch(x: Exchange, head: ResponseHead): void {
+  x.status = head.status;
+  x.responseStarted = true;
+  const edits = x.choice.backend?.responseEdits ?? null;
+  if (edits !== null) {
+    for (const name of edits.drop) if (!FRAMING.has(name)) head.dropName(name);
+  }
+  x.client.sendInterim(x, head, UPGRADE_LINES + (edits === null ? "" : edits.append));
 }
 
 /** Sends an answer that stands whole in `from`, and whose head came before. */

@@ -38,7 +38,7 @@ import { Pools } from "./pool.ts";
 import { ReadBuffer } from "./read-buffer.ts";
 import { RequestIds } from "./request-id.ts";
 import type { Cell, LinkedSocket, Snapshot } from "./snapshot.ts";
-import { readDirectly } from "./socket-handle.ts";
+import { readDirectly, type Reader } from "./socket-handle.ts";
 import { SpanOutlet } from "./span-outlet.ts";
 import { TimerWheel } from "./timer-wheel.ts";
 import { Tracer } from "./tracer.ts";
@@ -192,6 +192,11 @@ export class DataPlane {
       peer: new Peer({ ...about, protocol: "HTTP/1.1" }),
       served,
       onClosed,
+      onTunnel: (before, tunnel) => {
+        this.#connections.delete(before);
+        this.#connections.add(tunnel);
+        wrapped.connect(tunnel.client);
+      },
       onHttp2: (before, first) => {
         this.#connections.delete(before);
         const peer = new Peer({ ...about, protocol: "HTTP/2.0" });
@@ -272,7 +277,8 @@ function warn(error: unknown): void {
 
 interface Wrapped {
   readonly socket: Socket;
-  connect(connection: Connection): void;
+  /** Gives what is read to `reader`, in place of the one before. */
+  connect(reader: Reader): void;
 }
 
 /**
@@ -282,9 +288,9 @@ interface Wrapped {
  */
 function withSharedBuffer(accepted: Socket, shared: ReadBuffer): Wrapped {
   const handle = Reflect.get(accepted, "_handle") as SocketConstructorOpts["handle"] | null;
-  let target: Connection | undefined;
-  const connect = (connection: Connection): void => {
-    target = connection;
+  let target: Reader | undefined;
+  const connect = (reader: Reader): void => {
+    target = reader;
   };
   if (handle === undefined || handle === null || !("useUserBuffer" in handle)) {
     accepted.on("data", (bytes: Buffer) => target?.read(ReadBuffer.over(bytes), bytes.length));
@@ -303,9 +309,9 @@ function withSharedBuffer(accepted: Socket, shared: ReadBuffer): Wrapped {
   const socket = new Socket({ handle, allowHalfOpen: true, onread });
   return {
     socket,
-    connect(connection) {
-      connect(connection);
-      readDirectly(socket, shared, connection);
+    connect(reader) {
+      connect(reader);
+      readDirectly(socket, shared, reader);
     },
   };
 }

@@ -11,11 +11,12 @@ import type { Exchange } from "./exchange.ts";
  */
 export type EndedBy = "backend" | "client" | "gateway";
 
-/** Phases in their order; each but the last has the timer of its name. */
-export type Phase = "requestHead" | "wait" | "connect" | "upstream" | "body" | "done";
+/** Phases in their order; each has the timer of its name, but that a tunnel is timed as a body. */
+export type Phase = "requestHead" | "wait" | "connect" | "upstream" | "body" | "tunnel" | "done";
 
 export function endedBy(x: Exchange): EndedBy {
-  const { reason, status } = x;
+  const { reason, status, tunnelEndedBy } = x;
+  if (tunnelEndedBy !== "") return tunnelEndedBy;
   if (reason === "ok") return x.attempts === 0 ? "gateway" : "backend";
   if (reason === "redirect") return "gateway";
   if (status === 499 || reason === "request_timed_out") return "client";
@@ -26,6 +27,7 @@ export function endedBy(x: Exchange): EndedBy {
 export function phaseOf(x: Exchange): Phase {
   if (x.head.method === "") return "requestHead";
   if (x.attempts === 0) return "wait";
+  if (x.tunnelEndedBy !== "") return "tunnel";
   if (x.reason === "ok") return "done";
   if (x.upstreamHeadMs >= 0) return "body";
   return x.dispatchedMs === -1 ? "connect" : "upstream";

@@ -11,6 +11,7 @@ import type { Sender } from "./outbox.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
 import type { Timed } from "./timer-wheel.ts";
+import type { Tunnel, TunnelHost } from "./tunnel.ts";
 
 export interface UpstreamStream extends Timed, Sender {
   readonly endpoint: Endpoint;
@@ -72,6 +73,8 @@ export interface UpstreamEvents {
   ended(exchange: Exchange, trailers: string, nowMs: number): void;
   /** The attempt is over without a complete response; the stream is gone. */
   failed(upstream: UpstreamStream, exchange: Exchange, code: ErrorCode): void;
+  /** The backend says 101: what takes the connection over, or null where that is not in order. */
+  switched(exchange: Exchange, head: ResponseHead, host: TunnelHost): Tunnel | null;
   drained(exchange: Exchange): void;
   /** The deadline has passed: which of the timeouts it was. */
   timeoutCode(upstream: UpstreamStream, exchange: Exchange, nowMs: number): ErrorCode;

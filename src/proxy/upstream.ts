@@ -16,6 +16,7 @@ import type { Http1Endpoint } from "./pool.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
 import type { TextWriter } from "./text-writer.ts";
 import type { Timed, TimerWheel } from "./timer-wheel.ts";
+import type { Tunnel } from "./tunnel.ts";
 import type { UpstreamEvents, UpstreamStream } from "./upstream-stream.ts";
 
 const CONNECTING = 0;
@@ -27,6 +28,8 @@ const LENGTH = 4;
 const CHUNKED = 5;
 const UNTIL_CLOSE = 6;
 const DEAD = 7;
+/** The socket is a tunnel's; only that it counts as a connection here is left. */
+const TUNNEL = 8;
 
 /** Responses up to this size are handled as text, head and body together. */
 const WHOLE_BYTES_MAX = 16 * 1024;
@@ -80,6 +83,7 @@ export class Upstream implements UpstreamStream, BodySink {
   #bytesWanted = false;
   #partial: Buffer | null = null;
   #decoder: ChunkedDecoder | null = null;
+  #tunnel: Tunnel | null = null;
 
   constructor(endpoint: Http1Endpoint, { events, wheel, outbox }: UpstreamDeps) {
     this.endpoint = endpoint;
@@ -170,6 +174,10 @@ export class Upstream implements UpstreamStream, BodySink {
   }
 
   #take(shared: Buffer, length: number): void {
+    if (this.state === TUNNEL) {
+      this.#tunnel?.upstream.bytes(shared, 0, length);
+      return;
+    }
     if (this.state < HEAD || this.state === DEAD) {
       // Nobody asked: whatever this is, the next request must not get it for its answer.
       this.fail("upstream_reset");
@@ -233,9 +241,12 @@ export class Upstream implements UpstreamStream, BodySink {
     }
     const headEnd = blank + 4;
     const head = parseResponseHead(text, headEnd, this.#method);
-    // Upgrade is never forwarded, so nothing may be switched to.
-    if (head === undefined || head.status === 101) {
+    if (head === undefined) {
       this.fail("upstream_invalid");
+      return end;
+    }
+    if (head.status === 101) {
+      this.#switch(head, buffer, { at: at + headEnd, end });
       return end;
     }
     if (head.status < 200) {
@@ -246,6 +257,23 @@ export class Upstream implements UpstreamStream, BodySink {
     this.#keepAlive = head.keepAlive;
     this.headMs = performance.now();
     return this.#beginBody(head, { buffer, text }, { at: at + headEnd, headEnd, end });
+  }
+
+  /** What follows the head is not HTTP any more, if that was asked for. */
+  #switch(head: ResponseHead, buffer: Buffer, { at, end }: { at: number; end: number }): void {
+    const { exchange, socket } = this;
+    const direct = this.endpoint.tls === undefined;
+    const host = { socket, direct, onDone: () => this.cancel() };
+    const tunnel = exchange === null ? null : this.events.switched(exchange, head, host);
+    if (tunnel === null) {
+      this.fail("upstream_invalid");
+      return;
+    }
+    this.wheel.cancel(this);
+    this.state = TUNNEL;
+    this.#tunnel = tunnel;
+    tunnel.begin();
+    if (at < end) tunnel.upstream.bytes(buffer, at, end);
   }
 
   #beginBody(
@@ -379,7 +407,7 @@ export class Upstream implements UpstreamStream, BodySink {
    * ends is taken for complete there as it is without TLS (against RFC 9112 §9.8).
    */
   closed(clean: boolean): void {
-    if (this.state === DEAD) return;
+    if (this.state === DEAD || this.state === TUNNEL) return;
     if (this.state === UNTIL_CLOSE && clean) this.#complete(true);
     else if (this.state === CONNECTING) this.fail("upstream_connect_failed");
     else if (this.state === IDLE) this.destroy();

@@ -21,7 +21,7 @@ describe("refusals close the connection, and the client gets to read them", () =
     ["TRACE", "TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405, "method_refused"],
     [
       "an upgrade",
-      "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+      "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: irc/6.9\r\n\r\n",
       501,
       "upgrade_unsupported",
     ],
