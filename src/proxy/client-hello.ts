@@ -32,7 +32,7 @@ function joinRecords(bytes: Buffer): Buffer | "more" | "invalid" {
   const pieces: Buffer[] = [];
   let joined = 0;
   let wanted = 4;
-  for (let at = 0; joined < wanted; ) {
+  for (let at = 0; joined < wanted;) {
     if (at >= CLIENT_HELLO_BYTES_MAX) return "invalid";
     if (bytes.length > at && bytes[at] !== HANDSHAKE) return "invalid";
     if (bytes.length > at + 1 && bytes[at + 1] !== 3) return "invalid";

@@ -5,8 +5,62 @@
  */
 import type { X509Certificate } from "node:crypto";
 import type { ClientPart } from "../compile/program.ts";
+import type { RequestHead } from "../http1/request-head.ts";
+import type { Secure } from "./arrival.ts";
 
-type ForwardedClientCert = NonNullable<ClientPart["forwardedClientCert"]>;
+type Policy = NonNullable<ClientPart["forwardedClientCert"]>;
+
+const NAME = "x-forwarded-client-cert";
+
+/** What the requests of one connection say of certificates; clients' own words are dropped else. */
+export class ForwardedClientCert {
+  readonly #mode: Policy["mode"];
+  readonly #element: string;
+
+  constructor(mode: Policy["mode"], element: string) {
+    this.#mode = mode;
+    this.#element = element;
+  }
+
+  /** The header's value for a request, "" where there is none to send. */
+  value(head: RequestHead): string {
+    if (this.#mode === "SanitizeSet") return this.#element;
+    const came = head.header(NAME) ?? "";
+    if (this.#mode !== "AppendForward") return came;
+    return came === "" ? this.#element : `${came},${this.#element}`;
+  }
+
+  /** As a line. */
+  line(head: RequestHead): string {
+    const value = this.value(head);
+    return value === "" ? "" : `${NAME}: ${value}\r\n`;
+  }
+}
+
+/** Null where requests say nothing: the default, and so without a certificate that was verified. */
+export function forwardedClientCert(
+  policy: Policy | undefined,
+  secure: Secure | null,
+): ForwardedClientCert | null {
+  if (policy === undefined || policy.mode === "Sanitize") return null;
+  if (policy.mode === "AlwaysForwardOnly") return new ForwardedClientCert(policy.mode, "");
+  const client = secure?.clientCertificate;
+  if (client === undefined) return null;
+  if (policy.mode === "ForwardOnly") return new ForwardedClientCert(policy.mode, "");
+  const chain: string[] = [];
+  for (
+    let one: X509Certificate | undefined = client;
+    one !== undefined && chain.length < CHAIN_MAX;
+  ) {
+    chain.push(one.toString());
+    one = one.issuerCertificate;
+  }
+  const about = { client, chain, own: secure?.ownCertificate };
+  return new ForwardedClientCert(policy.mode, clientCertElement(about, policy.details));
+}
+
+/** Certificates of a chain that are passed on. */
+const CHAIN_MAX = 8;
 
 export interface CertificatesOfConnection {
   /** The client's, already verified. */
@@ -20,7 +74,7 @@ export interface CertificatesOfConnection {
 /** One element of the header, for the certificate of a client. */
 export function clientCertElement(
   { client, chain, own }: CertificatesOfConnection,
-  details: ForwardedClientCert["details"],
+  details: Policy["details"],
 ): string {
   const names = namesOf(client);
   const by = own === undefined ? [] : namesOf(own).filter(({ type }) => type === "URI");
@@ -57,7 +111,9 @@ function escaped(value: string): string {
 
 /** As `escaped`, of a text that has the escapes of RFC 2253 already. */
 function escapedName(name: string): string {
-  return name.replaceAll(/\\[ -~]|[^ !#-[\]-~]/g, (part) => (part.length === 2 ? part : escaped(part)));
+  return name.replaceAll(/\\[ -~]|[^ !#-[\]-~]/g, (part) =>
+    part.length === 2 ? part : escaped(part),
+  );
 }
 
 /** RFC 2253: the most specific part first, as Envoy and OpenSSL write subjects. */
@@ -74,8 +130,10 @@ const ALT_NAME = /(DNS|URI):("(?:[^"\\]|\\.)*"|[^,]*)/g;
 
 /** DNS names and URIs of a certificate. node:crypto writes odd ones as JSON strings. */
 function namesOf(certificate: X509Certificate): readonly AltName[] {
-  return [...(certificate.subjectAltName ?? "").matchAll(ALT_NAME)].map(([, type = "", text = ""]) => ({
-    type,
-    value: text.startsWith('"') ? (JSON.parse(text) as string) : text,
-  }));
+  return [...(certificate.subjectAltName ?? "").matchAll(ALT_NAME)].map(
+    ([, type = "", text = ""]) => ({
+      type,
+      value: text.startsWith('"') ? (JSON.parse(text) as string) : text,
+    }),
+  );
 }

@@ -14,7 +14,11 @@ import { clientHello, serverNameExtension } from "../support/client-hello.ts";
 
 const CASES: readonly [name: string, bytes: Buffer, result: ClientHelloResult][] = [
   ["a name", clientHello({ serverName: "shop.example" }), { serverName: "shop.example" }],
-  ["a name in capitals", clientHello({ serverName: "Shop.EXAMPLE" }), { serverName: "shop.example" }],
+  [
+    "a name in capitals",
+    clientHello({ serverName: "Shop.EXAMPLE" }),
+    { serverName: "shop.example" },
+  ],
   ["no name", clientHello({}), { serverName: "" }],
   ["no extensions", clientHello({ noExtensions: true }), { serverName: "" }],
   ["an empty name", clientHello({ serverName: "" }), "invalid"],
@@ -22,7 +26,7 @@ const CASES: readonly [name: string, bytes: Buffer, result: ClientHelloResult][]
   ["a name with a space", clientHello({ serverName: "a b" }), "invalid"],
   ["a name with a line end", clientHello({ serverName: "a\r\nb" }), "invalid"],
   ["a name with a dot at its end", clientHello({ serverName: "a.example." }), "invalid"],
-  ["a name that is too long", clientHello({ serverName: `${"a".repeat(254)}` }), "invalid"],
+  ["a name that is too long", clientHello({ serverName: "a".repeat(254) }), "invalid"],
   [
     "a name in records of a few bytes",
     clientHello({ serverName: "shop.example", recordBytes: 3 }),
@@ -53,7 +57,7 @@ function cutExtension(): Buffer {
 }
 
 for (const [name, bytes, result] of CASES) {
-  test(`${name}`, () => {
+  test(name, () => {
     assert.deepEqual(readClientHello(bytes), result);
     if (result === "invalid" || result === "more") return;
     for (let length = 0; length < bytes.length; length++) {
