@@ -3,7 +3,7 @@
  * that are free, and what to wait for.
  */
 import { execFileSync, spawn, type ChildProcess } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -46,6 +46,8 @@ export async function withBench<T>(
 ): Promise<T> {
   for (const tool of ["taskset", ...tools]) install(tool);
   const directory = mkdtempSync(path.join(tmpdir(), "sluice-bench-"));
+  // nginx's workers read files as somebody else.
+  chmodSync(directory, 0o755);
   const started: ChildProcess[] = [];
   try {
     return await run({

@@ -146,9 +146,23 @@ function coreTicks(core: string): { idle: number; all: number } {
 }
 
 /** Resident memory of a process, in bytes (proc_pid_status(5), VmRSS). */
-export function residentBytes(pid: number): number {
-  const status = readFileSync(`/proc/${pid}/status`, "utf8");
-  return Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1] ?? 0) * 1024;
+export function residentBytes(pid: number, { withChildren = false } = {}): number {
+  let kilobytes = 0;
+  for (const entry of withChildren ? readdirSync("/proc") : [String(pid)]) {
+    if (!/^\d+$/.test(entry)) continue;
+    const status = statusOf(entry);
+    const ours = Number(entry) === pid || status.includes(`\nPPid:\t${pid}\n`);
+    if (ours) kilobytes += Number(/VmRSS:\s+(\d+) kB/.exec(status)?.[1] ?? 0);
+  }
+  return kilobytes * 1024;
+}
+
+function statusOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/status`, "utf8");
+  } catch {
+    return "";
+  }
 }
 
 export function median(values: readonly number[]): number {

@@ -111,8 +111,11 @@ export interface NginxOptions {
   readonly logs: boolean;
   readonly certificate?: Certificate;
   readonly http2?: boolean;
-  /** What is passed on: requests of HTTP/1.1, gRPC calls, or HTTP/1.1 with its upgrades. */
-  readonly passes?: "http" | "grpc" | "websocket";
+  /**
+   * What is passed on: requests of HTTP/1.1, those with their bodies as they come (as Sluice does,
+   * where nginx else keeps a body in a file until it is complete), upgrades, or gRPC calls.
+   */
+  readonly passes?: "http" | "stream" | "websocket" | "grpc";
 }
 
 const FIELDS = [
@@ -186,6 +189,7 @@ function passing({ logs, passes = "http" }: NginxOptions): readonly string[] {
     ...(prefix === "grpc" ? [] : ["proxy_http_version 1.1;"]),
     ...(upgrade ? ["proxy_set_header Upgrade $http_upgrade;", "proxy_read_timeout 1h;"] : []),
     ...(prefix === "grpc" ? [] : [`proxy_set_header Connection "${upgrade ? "upgrade" : ""}";`]),
+    ...(passes === "stream" ? ["proxy_request_buffering off;"] : []),
     ...(logs ? [`${prefix}_set_header X-Request-Id $request_id;`] : []),
     // As Sluice does; `$http_host` would be empty over HTTP/2.
     `${prefix}_set_header Host $host:$server_port;`,

@@ -3,10 +3,15 @@
 type Benchmark = (args: readonly string[]) => void | Promise<void>;
 
 const BENCHMARKS: Readonly<Record<string, () => Promise<Benchmark>>> = {
+  bodies: async () => (await import("./bodies.ts")).benchBodies,
+  connections: async () => (await import("./connections.ts")).benchConnections,
+  h2: async () => (await import("./h2.ts")).benchH2,
   match: async () => (await import("./match.ts")).benchMatch,
   proxy: async () => (await import("./proxy.ts")).benchProxy,
-  traces: async () => (await import("./traces.ts")).benchTraces,
   reload: async () => (await import("./reload.ts")).benchReload,
+  tls: async () => (await import("./tls.ts")).benchTls,
+  traces: async () => (await import("./traces.ts")).benchTraces,
+  ws: async () => (await import("./ws.ts")).benchWs,
 };
 
 const [name = "", ...args] = process.argv.slice(2);
