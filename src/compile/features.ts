@@ -6,7 +6,6 @@ export const SUPPORTED_FEATURES: readonly string[] = [
   "GRPCRoute",
   "GRPCRouteNamedRouteRule",
   "Gateway",
-  "GatewayAddressEmpty",
   "GatewayHTTPListenerIsolation",
   "GatewayPort8080",
   "GatewayRouteHostnameIntersectionPrecedence",

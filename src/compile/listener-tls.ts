@@ -7,7 +7,6 @@ import { sha256 } from "../base/hash.ts";
 import type { ClientTrafficPolicy } from "../resource/client-traffic-policy.ts";
 import type { Gateway } from "../resource/gateway.ts";
 import type { ConditionDraft } from "../resource/resource.ts";
-import { CIPHERS } from "../resource/tls.ts";
 import type { AuthorityReference } from "../resource/tls.ts";
 import {
   certificateFileOf,
@@ -64,7 +63,7 @@ export function readListenerTls(
     certificates: keyPairs.map(({ part }) => part.key),
     minVersion: versionOf(settings?.minVersion, "TLSv1.2"),
     maxVersion: versionOf(settings?.maxVersion, "TLSv1.3"),
-    ciphers: settings?.ciphers ?? CIPHERS,
+    ...(settings?.ciphers !== undefined && { ciphers: settings.ciphers }),
     alpnProtocols: settings?.alpnProtocols ?? ["h2", "http/1.1"],
     ...(validation?.authorities !== undefined && {
       clientValidation: { authorities: validation.authorities.key, mode: validation.mode },

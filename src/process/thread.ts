@@ -10,6 +10,8 @@ import type { ControlCommand, ThreadReport, TraceCommand, WorkerCommand } from "
 export interface ThreadOptions {
   readonly name: string;
   readonly script: URL;
+  /** The most that V8 sets aside for objects that have just been made. */
+  readonly youngGenerationMb: number;
   /** Asked for at every start: its `workerData`. */
   readonly data: () => unknown;
   readonly clock: Clock;
@@ -26,12 +28,6 @@ const RESTART_MS_MIN = 50;
 const RESTART_MS_MAX = 5000;
 /** A thread that lived this long has not crashed in a loop. */
 const STEADY_MS = 10_000;
-
-/**
- * Most of what a request allocates dies at once. A large nursery lets it die there, which measures
- * as several percent of the proxy's CPU.
- */
-const YOUNG_GENERATION_MB = 192;
 
 export class SupervisedThread {
   readonly #options: ThreadOptions;
@@ -73,12 +69,12 @@ export class SupervisedThread {
   }
 
   #start(): Worker {
-    const { script, data, name, clock, onReport } = this.#options;
+    const { script, data, name, clock, onReport, youngGenerationMb } = this.#options;
     this.#startedMs = clock.monotonic();
     const worker = new Worker(script, {
       name,
       workerData: data(),
-      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_GENERATION_MB },
+      resourceLimits: { maxYoungGenerationSizeMb: youngGenerationMb },
     });
     let failure: Error | undefined;
     worker.on("message", onReport);

@@ -1,6 +1,7 @@
 /**
- * One accepted HTTP/1.1 connection: bytes to heads, bodies to the exchange, answers in order. One request
- * is in flight at a time; what is pipelined behind it waits, up to a limit (RFC 9112 §2.2, §9.3.2).
+ * One accepted HTTP/1.1 connection: bytes to heads, bodies to the exchange, answers in the order of
+ * their requests (answer-writer.ts). One request is in flight at a time; what a client pipelines behind
+ * it waits, up to a limit. After a request that could not be read nothing more is parsed (RFC 9112 §2.2).
  */
 import type { Socket } from "node:net";
 import { REQUEST_HEAD_BYTES_MAX, type HeadFault } from "../http1/fault.ts";
@@ -15,7 +16,7 @@ import { Exchange } from "./exchange.ts";
 import { handle, handleKnown } from "./handle.ts";
 import { HeadMemory, type KnownHead } from "./known-head.ts";
 import type { Peer } from "./peer.ts";
-import { bodyWaitMs, type Plane } from "./plane.ts";
+import type { Plane } from "./plane.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
 import { isSaneId } from "./request-id.ts";
 import { RequestBody } from "./request-body.ts";
@@ -79,7 +80,7 @@ export class Connection implements Timed, Client, ClientConnection {
     socket.on("drain", () => this.#drained());
     socket.on("error", () => this.#gone());
     socket.on("close", () => this.#gone());
-    plane.wheel.schedule(this, performance.now() + peer.timeouts.clientIdleMs);
+    plane.wheel.schedule(this, performance.now() + plane.timeouts.clientIdleMs);
   }
 
   /**
@@ -128,7 +129,7 @@ export class Connection implements Timed, Client, ClientConnection {
         this.#limitPending();
         break;
       case BODY:
-        this.#setDeadline(bodyWaitMs(this.peer.timeouts, this.#exchange));
+        this.#setDeadline(this.plane.timeouts.requestIdleMs);
         this.#keep(this.#readBody(bytes));
         this.#judgeBody();
         this.#consume();
@@ -228,7 +229,7 @@ export class Connection implements Timed, Client, ClientConnection {
     this.#pending = bytes;
     if (this.#headStartedMs !== -1) return;
     this.#headStartedMs = nowMs;
-    this.#setDeadline(this.peer.timeouts.requestHeadMs);
+    this.#setDeadline(this.plane.timeouts.requestHeadMs);
   }
 
   /** The client speaks HTTP/2: socket and bytes go to who speaks it too, and this object is done. */
@@ -289,7 +290,7 @@ export class Connection implements Timed, Client, ClientConnection {
     this.#state = BODY;
     this.#handled = false;
     this.#body = new RequestBody(x);
-    this.#setDeadline(bodyWaitMs(this.peer.timeouts, this.#exchange));
+    this.#setDeadline(this.plane.timeouts.requestIdleMs);
     this.#keep(this.#readBody(rest));
     this.#judgeBody();
   }
@@ -336,9 +337,10 @@ export class Connection implements Timed, Client, ClientConnection {
     forwardEnd(x);
   }
 
+  /** The upstream takes the body again. */
   resume(): void {
     if (this.#state === CLOSED || !this.#socket.isPaused()) return;
-    if (this.#state === BODY) this.#setDeadline(bodyWaitMs(this.peer.timeouts, this.#exchange));
+    if (this.#state === BODY) this.#setDeadline(this.plane.timeouts.requestIdleMs);
     if ((this.#pending?.length ?? 0) <= PIPELINED_BYTES_MAX) this.#socket.resume();
   }
 
@@ -383,7 +385,7 @@ export class Connection implements Timed, Client, ClientConnection {
   flush(): boolean {
     this.#answers.output.uncork();
     if (!this.#socket.writableNeedDrain) return true;
-    if (this.#exchange !== null) this.#setDeadline(this.peer.timeouts.clientStallMs);
+    if (this.#exchange !== null) this.#setDeadline(this.plane.timeouts.clientStallMs);
     return false;
   }
 
@@ -410,7 +412,7 @@ export class Connection implements Timed, Client, ClientConnection {
       return;
     }
     this.#state = READY;
-    this.plane.wheel.schedule(this, nowMs + this.peer.timeouts.clientIdleMs);
+    this.plane.wheel.schedule(this, nowMs + this.plane.timeouts.clientIdleMs);
     if (this.#socket.isPaused()) this.#socket.resume();
     if (this.#pending !== null) this.#consume();
   }
@@ -421,7 +423,7 @@ export class Connection implements Timed, Client, ClientConnection {
     this.#pending = null;
     this.#answers.output.send();
     this.#socket.end();
-    const { lingerMs, clientStallMs } = this.peer.timeouts;
+    const { lingerMs, clientStallMs } = this.plane.timeouts;
     this.#setDeadline(this.#answers.output.pending ? clientStallMs : lingerMs);
     if (this.#socket.isPaused()) this.#socket.resume();
   }

@@ -254,8 +254,7 @@ export class Linker {
       return [hostname, linked] as const;
     });
     const client = part.client === undefined ? null : this.#cell<LinkedClient>(part.client);
-    const secure = part.listeners.some(({ tls }) => tls !== undefined);
-    return { part, secure, client, listeners: new HostTable(listeners) };
+    return { part, client, listeners: new HostTable(listeners) };
   }
 
   #linkTls(tls: ListenerTls): LinkedListenerTls {

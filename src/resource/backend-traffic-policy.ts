@@ -4,10 +4,12 @@
  * by name until they are built.
  */
 import { z } from "zod";
+import { policyStatus } from "./condition.ts";
 import { headerName, isCidr } from "./format.ts";
+import { defineKind, type Typed } from "./kind.ts";
 import { byteQuantity, compressors } from "./compression.ts";
 import { circuitBreaker, policyRetry, policyTimeout } from "./backend-retry.ts";
-import { definePolicy, OTHER_TARGETS, type Policy, policyTargets } from "./policy.ts";
+import { OTHER_TARGETS, policyTargets, SLUICE_GROUP } from "./reference.ts";
 import { regexProblem } from "./regex.ts";
 import {
   across,
@@ -19,6 +21,7 @@ import {
   throughout,
   words,
 } from "./schema.ts";
+import { targetsColumn } from "./policy-column.ts";
 
 const hashFields = object({
   header: headerName().exactOptional().describe("Name of the header whose value is the key."),
@@ -191,7 +194,10 @@ const specFields = object(
 
 export type BackendTrafficPolicySpec = z.infer<typeof specFields>;
 export type RateLimitRule = z.infer<typeof limitRule>;
-export type BackendTrafficPolicy = Policy<"BackendTrafficPolicy", BackendTrafficPolicySpec>;
+export type BackendTrafficPolicy = Typed<
+  "BackendTrafficPolicy",
+  { spec: BackendTrafficPolicySpec; status?: z.infer<typeof policyStatus> }
+>;
 
 /** What an AIGatewayRoute has no use for: its answers are watched and its bodies bounded already. */
 const NOT_FOR_MODELS = [
@@ -225,10 +231,17 @@ function checkSpec(spec: BackendTrafficPolicySpec, refuse: Refuse): void {
   }
 }
 
-export const BACKEND_TRAFFIC_POLICY = definePolicy({
+export const BACKEND_TRAFFIC_POLICY = defineKind({
+  group: SLUICE_GROUP,
+  version: "v1alpha1",
   kind: "BackendTrafficPolicy",
   plural: "backendtrafficpolicies",
   shortNames: ["btp"],
+  categories: ["sluice"],
   description: "How requests of a Gateway or route go to backends: splits, limits, retries.",
-  spec: specFields.superRefine(...throughout(checkSpec)).describe("What is done, and for what."),
+  fields: {
+    spec: specFields.superRefine(...throughout(checkSpec)).describe("What is done, and for what."),
+  },
+  status: policyStatus,
+  columns: [targetsColumn()],
 });

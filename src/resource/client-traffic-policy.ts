@@ -3,10 +3,12 @@
  * Envoy Gateway's words. Fields of it that are not built are refused by name.
  */
 import { z } from "zod";
+import { policyStatus } from "./condition.ts";
 import { gatewayDuration, headerName, isCidr, resourceName, sectionName } from "./format.ts";
-import { definePolicy, OTHER_TARGETS, type Policy } from "./policy.ts";
+import { defineKind, type Typed } from "./kind.ts";
+import { targetsColumn } from "./policy-column.ts";
 import { parseQuantity } from "./quantity.ts";
-import { GATEWAY_GROUP } from "./reference.ts";
+import { GATEWAY_GROUP, SLUICE_GROUP } from "./reference.ts";
 import { across, choice, integer, object, quoted, type Refuse } from "./schema.ts";
 import { secretAuthorityReference, tlsSettingsFields } from "./tls.ts";
 
@@ -286,12 +288,23 @@ const specFields = object(
     http2: http2.exactOptional().describe("Limits of HTTP/2."),
   },
   {
-    unsupported: [...OTHER_TARGETS, "http1", "http3", "grpc", "healthCheck", "scheme"],
+    unsupported: [
+      "targetRef",
+      "targetSelectors",
+      "http1",
+      "http3",
+      "grpc",
+      "healthCheck",
+      "scheme",
+    ],
   },
 );
 
 export type ClientTrafficPolicySpec = z.infer<typeof specFields>;
-export type ClientTrafficPolicy = Policy<"ClientTrafficPolicy", ClientTrafficPolicySpec>;
+export type ClientTrafficPolicy = Typed<
+  "ClientTrafficPolicy",
+  { spec: ClientTrafficPolicySpec; status?: z.infer<typeof policyStatus> }
+>;
 
 function checkSpec(spec: ClientTrafficPolicySpec, refuse: Refuse): void {
   const { targetRefs: _targets, ...settings } = spec;
@@ -300,10 +313,17 @@ function checkSpec(spec: ClientTrafficPolicySpec, refuse: Refuse): void {
   }
 }
 
-export const CLIENT_TRAFFIC_POLICY = definePolicy({
+export const CLIENT_TRAFFIC_POLICY = defineKind({
+  group: SLUICE_GROUP,
+  version: "v1alpha1",
   kind: "ClientTrafficPolicy",
   plural: "clienttrafficpolicies",
   shortNames: ["ctp"],
+  categories: ["sluice"],
   description: "How clients may speak to the listeners of a Gateway: TLS, PROXY protocol, limits.",
-  spec: specFields.superRefine(across(checkSpec)).describe("What is done, and for what."),
+  fields: {
+    spec: specFields.superRefine(across(checkSpec)).describe("What is done, and for what."),
+  },
+  status: policyStatus,
+  columns: [targetsColumn()],
 });

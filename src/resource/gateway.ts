@@ -174,8 +174,7 @@ const address = object({
     .refine((value) => isIP(value) !== 0, {
       error: ({ input }) => `must be an IP address, is ${quoted(input)}`,
     })
-    .exactOptional()
-    .describe("The IP address to bind; every address of the host where absent."),
+    .describe("The IP address to bind."),
 });
 
 const frontendTls = object({

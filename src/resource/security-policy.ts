@@ -3,10 +3,12 @@
  * Gateway's other ways are refused by name: nobody must believe in a guard that is not there.
  */
 import { z } from "zod";
+import { policyStatus } from "./condition.ts";
 import { headerName, namespaceName, resourceName } from "./format.ts";
 import { checkOwned } from "./header-filter.ts";
-import { definePolicy, OTHER_TARGETS, type Policy, policyTargets } from "./policy.ts";
-import { SLUICE_GROUP } from "./reference.ts";
+import { defineKind, type Typed } from "./kind.ts";
+import { targetsColumn } from "./policy-column.ts";
+import { OTHER_TARGETS, policyTargets, SLUICE_GROUP } from "./reference.ts";
 import { across, choice, object, words } from "./schema.ts";
 
 const credentialFields = object({
@@ -93,12 +95,20 @@ const specFields = object(
 
 export type SecurityPolicySpec = z.infer<typeof specFields>;
 export type CredentialReference = z.infer<typeof credentialReference>;
-export type SecurityPolicy = Policy<"SecurityPolicy", SecurityPolicySpec>;
+export type SecurityPolicy = Typed<
+  "SecurityPolicy",
+  { spec: SecurityPolicySpec; status?: z.infer<typeof policyStatus> }
+>;
 
-export const SECURITY_POLICY = definePolicy({
+export const SECURITY_POLICY = defineKind({
+  group: SLUICE_GROUP,
+  version: "v1alpha1",
   kind: "SecurityPolicy",
   plural: "securitypolicies",
   shortNames: ["sp"],
+  categories: ["sluice"],
   description: "Who may call a Gateway or route.",
-  spec: specFields.describe("Who may call."),
+  fields: { spec: specFields.describe("Who may call.") },
+  status: policyStatus,
+  columns: [targetsColumn()],
 });

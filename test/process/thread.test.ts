@@ -22,6 +22,7 @@ function mortal({ dies }: { dies: boolean }) {
   };
   const thread = new SupervisedThread({
     name: "mortal",
+    youngGenerationMb: 16,
     script: SCRIPT,
     data: () => ({ dies: life.dies }),
     clock,
