@@ -6,7 +6,7 @@ import type { Random } from "../base/random.ts";
 import { type AccessLog, jsonText, NO_ACCESS_LOG } from "./access-log.ts";
 import type { AccessTemplate } from "./access-template.ts";
 import type { Exchange } from "./exchange.ts";
-import type { Trace } from "./tracer.ts";
+import type { Trace } from "./trace.ts";
 import { endedBy, micros, phaseOf, timersOf } from "./termination.ts";
 
 export interface AccessLinesOptions {
@@ -69,7 +69,7 @@ function jsonLine(x: Exchange, nowMs: number): string {
   return `{"time":"${plane.wallTime.timestamp(x.startedMs)}","requestId":"${x.requestId}${loggedClient}${head.method}","host":"${head.host}","path":${jsonText(head.path)}${outcomeText(x)}${timesText(x, nowMs)}${armText(route, arm === null ? "" : arm.arm.id)}${x.endpointText}${attemptsText(x)}${x.bytesOut}${x.trace === null ? "" : traceText(x.trace)}`;
 }
 
-export function traceText({ traceId }: Trace): string {
+function traceText({ traceId }: Trace): string {
   return `,"traceId":"${traceId}"`;
 }
 

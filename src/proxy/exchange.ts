@@ -13,7 +13,7 @@ import type { Plane } from "./plane.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { LinkedArm, LinkedRule } from "./snapshot.ts";
 import type { EndedBy } from "./termination.ts";
-import type { Trace } from "./tracer.ts";
+import type { Trace } from "./trace.ts";
 import type { UpstreamStream } from "./upstream-stream.ts";
 
 const NO_ENDPOINTS: readonly Endpoint[] = [];

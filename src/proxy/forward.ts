@@ -8,7 +8,7 @@ import { UPGRADE_LINES } from "../http1/websocket.ts";
 import { cookieWithout } from "./cookie.ts";
 import type { Exchange } from "./exchange.ts";
 import { isSafeHeader, rewriteTarget } from "./rewrite.ts";
-import type { Trace } from "./tracer.ts";
+import type { Trace } from "./trace.ts";
 
 /** What an LLM route changes: another path, another body, a credential. */
 export interface Overrides {

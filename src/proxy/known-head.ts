@@ -82,7 +82,7 @@ export class KnownHead {
     plane.requestIds.put(idNumber, this.#upstream, this.#idAt);
     if (trace !== null) {
       const traceAt = this.#idAt + REQUEST_ID_CHARS + TRACE_LINE.length;
-      this.#upstream.write(trace.tell(arm), traceAt, "latin1");
+      trace.put(arm, this.#upstream, traceAt);
     }
     // What the kernel has not taken yet must not be changed by the next request.
     if (!writer.writeBytes(this.#upstream)) this.#upstream = Buffer.from(this.#upstream);

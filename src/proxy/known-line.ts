@@ -6,13 +6,14 @@ import {
   PLAIN_BODY_TIME,
   PLAIN_OUTCOME,
   PLAIN_TIMES,
-  traceText,
 } from "./access-line.ts";
+import { TRACE_DIGITS } from "../trace/trace-ids.ts";
 import { jsonText } from "./access-log.ts";
 import type { Exchange } from "./exchange.ts";
 import { REQUEST_ID_CHARS } from "./request-id.ts";
 import type { LinkedArm } from "./snapshot.ts";
 import { micros } from "./termination.ts";
+import type { Trace } from "./trace.ts";
 
 /** Everything before the request id; the time is put in when it changes, once a millisecond. */
 const BEGINNING = Buffer.from(`{"time":"${"0".repeat(24)}","requestId":"`);
@@ -22,7 +23,8 @@ let stamp = "";
 /** Between the time that the request and that its backend took. */
 const UPSTREAM_US = Buffer.from(PLAIN_TIMES);
 const NUMBER_CHARS_MAX = 16;
-const TRACE_CHARS = ',"traceId":""'.length + 32;
+const TRACE_ID = Buffer.from(',"traceId":"');
+const TRACE_CHARS = TRACE_ID.length + TRACE_DIGITS + 1;
 /** Pairs of arm and endpoint whose pieces are kept. */
 const ENDS_MAX = 4;
 
@@ -78,7 +80,7 @@ export class KnownLine {
     at = putNumber(durationUs, bytes, at + UPSTREAM_US.length);
     bytes.set(end, at);
     at = putNumber(x.bytesOut, bytes, at + end.length);
-    if (x.trace !== null) at += bytes.write(traceText(x.trace), at, "latin1");
+    if (x.trace !== null) at = putTrace(x.trace, bytes, at);
     bytes[at] = 0x7d;
     bytes[at + 1] = 0x0a;
     room.lineTo(at + 2);
@@ -96,6 +98,14 @@ export class KnownLine {
     this.#ends.push({ arm, endpointText: x.endpointText, bytes });
     return bytes;
   }
+}
+
+/** As in `accessLine`, the id of a trace that begins here; returns where it ends. */
+function putTrace(trace: Trace, bytes: Buffer, at: number): number {
+  bytes.set(TRACE_ID, at);
+  trace.putTraceId(bytes, at + TRACE_ID.length);
+  bytes[at + TRACE_CHARS - 1] = 0x22;
+  return at + TRACE_CHARS;
 }
 
 /** Writes a whole number that is not negative, in decimal digits; returns where it ends. */

@@ -5,124 +5,21 @@
  * request has ids. Where nothing is traced a request has no Trace, and its headers pass as they came.
  */
 import type { Random } from "../base/random.ts";
-import { nameIs, sliceTrimmed } from "../http1/header-block.ts";
 import type { RequestHead } from "../http1/request-head.ts";
 import type { AttemptRecord, RequestRecord } from "../trace/span-record.ts";
-import {
-  isSampled,
-  isTracestate,
-  parseTraceparent,
-  type Sampler,
-  traceFlags,
-  type TraceParent,
-} from "../trace/trace-context.ts";
-import { TraceIds } from "../trace/trace-ids.ts";
+import type { Sampler } from "../trace/trace-context.ts";
+import { SPAN_DIGITS, TraceIds } from "../trace/trace-ids.ts";
 import { errorRow, type ErrorCode } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import type { WallTime } from "./plane.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { LinkedArm, LinkedMatch } from "./snapshot.ts";
 import type { SpanOutlet } from "./span-outlet.ts";
+import { callerOf, Trace } from "./trace.ts";
 
 /** What a record keeps of each text that a stranger wrote, and of attempts. */
 const TEXT_CHARACTERS_MAX = 512;
 const ATTEMPTS_MAX = 16;
-
-/** What one request knows of its trace. */
-export class Trace {
-  readonly traceId: string;
-  readonly caller: TraceParent | null;
-  /** Where the value of the caller's `traceparent` stands in the text of its head; -1: nowhere. */
-  readonly callerAt: number;
-  readonly callerLength: number;
-  /** Told to the backend. */
-  sampled: boolean;
-  /** The span of the present attempt, or of the next one. */
-  attemptId: string;
-  /** An attempt is on, or was when the request ended. */
-  attempting = false;
-  endpoint: Endpoint | null = null;
-  /** Of the present attempt's response; -1 until its head has come. */
-  status = -1;
-  /** Attempts that ended before the request did. */
-  ended: AttemptRecord[] | null = null;
-  /** An attempt failed, whatever became of the request. */
-  failed = false;
-  match: LinkedMatch | null = null;
-
-  constructor(called: Called | null, ids: TraceIds, sampler: Sampler) {
-    const caller = called === null ? null : called.parent;
-    this.caller = caller;
-    this.callerAt = called === null ? -1 : called.at;
-    this.callerLength = called === null ? 0 : called.length;
-    this.traceId = caller === null ? ids.traceId() : caller.traceId;
-    this.sampled = isSampled(sampler, this.traceId, caller);
-    this.attemptId = ids.spanId();
-  }
-
-  /**
-   * What the backend behind `arm` is told: the present attempt is its caller. A canary's request is
-   * always sampled, and its backend told so.
-   */
-  tell(arm: LinkedArm | null): string {
-    if (arm !== null && arm.arm.role === "canary") this.sampled = true;
-    return this.traceparent;
-  }
-
-  get traceparent(): string {
-    const random = this.caller === null || this.caller.random;
-    return `00-${this.traceId}-${this.attemptId}-${traceFlags(this.sampled, random)}`;
-  }
-}
-
-/** A valid `traceparent`, and where its value stands. */
-interface Called {
-  readonly parent: TraceParent;
-  readonly at: number;
-  readonly length: number;
-}
-
-const PARENT = "traceparent";
-const STATE = "tracestate";
-
-/**
- * The caller, or null. Its `traceparent` is left where it stands, so that it can be replaced there;
- * one that is not valid is taken out, and so is a `tracestate` that may not be passed on, which it may
- * not without the trace it belongs to (W3C Trace Context §4.3).
- */
-function callerOf(head: RequestHead): Called | null {
-  const { lines, text } = head;
-  let parents = 0;
-  let states = 0;
-  let line = 0;
-  for (let index = 0; index < lines.length; index += 2) {
-    const start = lines[index] as number;
-    // Negative where Connection has nominated the line.
-    const length = (lines[index + 1] as number) - start;
-    if (length === PARENT.length && nameIs(text, start, PARENT)) {
-      parents++;
-      line = index;
-    } else if (length === STATE.length && nameIs(text, start, STATE)) {
-      states++;
-    }
-  }
-  if (parents + states === 0) return null;
-  const called = parents === 1 ? readCaller(head, line) : null;
-  if (called === null && parents > 0) head.dropName(PARENT);
-  if (states > 0 && (called === null || !isTracestate(head.header(STATE) ?? ""))) {
-    head.dropName(STATE);
-  }
-  return called;
-}
-
-function readCaller(head: RequestHead, line: number): Called | null {
-  const { lines, text } = head;
-  const colon = lines[line + 1] as number;
-  const value = sliceTrimmed(text, colon + 1, head.lineEnd(line));
-  const parent = parseTraceparent(value);
-  if (parent === null) return null;
-  return { parent, at: text.indexOf(value, colon + 1), length: value.length };
-}
 
 export class Tracer {
   readonly #sampler: Sampler;
@@ -161,8 +58,7 @@ export class Tracer {
     trace.ended ??= [];
     if (trace.ended.length < ATTEMPTS_MAX) trace.ended.push(this.#attempt(x, trace, code, nowMs));
     const before = trace.traceparent;
-    trace.attemptId = this.#ids.spanId();
-    trace.status = -1;
+    trace.renewAttempt(this.#ids);
     // The head was written for the attempt that is over, whose id nobody else can have guessed.
     x.upstreamHead = x.upstreamHead.replace(before, trace.traceparent);
   }
@@ -189,7 +85,7 @@ export class Tracer {
     const { caller } = trace;
     return {
       traceId: kept(trace.traceId),
-      spanId: this.#ids.spanId(),
+      spanId: this.#spanId(),
       parentId: caller === null ? "" : kept(caller.parentId),
       traceState: head.keeps("tracestate") ? kept(head.header("tracestate")) : "",
       startMs: this.#wallTime.epochMs(x.startedMs),
@@ -211,6 +107,11 @@ export class Tracer {
       shielded: x.shielded,
       attempts,
     };
+  }
+
+  #spanId(): string {
+    const at = this.#ids.take(SPAN_DIGITS);
+    return this.#ids.digits.toString("latin1", at, at + SPAN_DIGITS);
   }
 
   #attempt(x: Exchange, trace: Trace, code: ErrorCode | null, nowMs: number): AttemptRecord {

@@ -99,8 +99,16 @@ export function isInRatio(traceId: string, ratio: number): boolean {
   return Number.parseInt(traceId.slice(18, 31), 16) >= (1 - ratio) * RANDOM_BITS;
 }
 
-/** Whether a request is sampled; `parent` is null where the trace begins here. */
-export function isSampled(sampler: Sampler, traceId: string, parent: TraceParent | null): boolean {
+/**
+ * Whether a request is sampled; `parent` is null where the trace begins here. The id of the trace is
+ * asked for only where it decides.
+ */
+export function isSampled(
+  sampler: Sampler,
+  trace: { readonly traceId: string },
+  parent: TraceParent | null,
+): boolean {
   if (parent !== null && sampler.parentBased) return parent.sampled;
-  return isInRatio(traceId, sampler.ratio);
+  if (sampler.ratio === 0 || sampler.ratio === 1) return sampler.ratio === 1;
+  return isInRatio(trace.traceId, sampler.ratio);
 }

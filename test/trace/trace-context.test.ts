@@ -9,7 +9,7 @@ import {
   parseTraceparent,
   traceFlags,
 } from "../../src/trace/trace-context.ts";
-import { TraceIds } from "../../src/trace/trace-ids.ts";
+import { TRACE_DIGITS, TraceIds } from "../../src/trace/trace-ids.ts";
 
 const TRACE = "0af7651916cd43dd8448eb211c80319c";
 const PARENT = "b7ad6b7169203331";
@@ -98,7 +98,10 @@ for (const [name, text, passed] of TRACESTATES) {
 
 test("the share of new traces that is sampled is the ratio, and a higher one has all of a lower", () => {
   const ids = new TraceIds(seededRandom(7));
-  const drawn = Array.from({ length: 20_000 }, () => ids.traceId());
+  const drawn = Array.from({ length: 20_000 }, () => {
+    const at = ids.take(TRACE_DIGITS);
+    return ids.digits.toString("latin1", at, at + TRACE_DIGITS);
+  });
   assert.equal(new Set(drawn).size, drawn.length);
   for (const id of drawn) assert.match(id, /^[0-9a-f]{32}$/);
   const inRatio = (ratio: number): Set<string> =>
@@ -141,7 +144,7 @@ for (const [name, parentBased, ratio, caller, sampled] of DECISIONS) {
   test(`sampler: ${name}`, () => {
     const decided = isSampled(
       { parentBased, ratio },
-      TRACE,
+      { traceId: TRACE },
       caller === null ? null : parent(caller),
     );
     assert.equal(decided, sampled);
