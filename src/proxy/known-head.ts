@@ -78,20 +78,22 @@ export class KnownHead {
   }
 
   /** Sends the head upstream, with the ids of this request. */
-  send(writer: TextWriter, { plane, idNumber, trace, arm }: Exchange): void {
-    plane.requestIds.put(idNumber, this.#upstream, this.#idAt);
-    if (trace !== null) {
-      const traceAt = this.#idAt + REQUEST_ID_CHARS + TRACE_LINE.length;
-      trace.put(arm, this.#upstream, traceAt);
-    }
+  send(writer: TextWriter, x: Exchange): void {
+    this.#putIds(x);
     // What the kernel has not taken yet must not be changed by the next request.
     if (!writer.writeBytes(this.#upstream)) this.#upstream = Buffer.from(this.#upstream);
   }
 
   /** The same as text. */
-  upstreamText({ plane, idNumber }: Exchange): string {
-    plane.requestIds.put(idNumber, this.#upstream, this.#idAt);
+  upstreamText(x: Exchange): string {
+    this.#putIds(x);
     return this.#upstream.toString("latin1");
+  }
+
+  #putIds({ plane, idNumber, trace, arm }: Exchange): void {
+    plane.requestIds.put(idNumber, this.#upstream, this.#idAt);
+    if (trace === null) return;
+    trace.put(arm, this.#upstream, this.#idAt + REQUEST_ID_CHARS + TRACE_LINE.length);
   }
 
   /** Sends the client an answer that stands whole in `from`. */

@@ -15,6 +15,7 @@ import type { WallTime } from "./plane.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { LinkedArm, LinkedMatch } from "./snapshot.ts";
 import type { SpanOutlet } from "./span-outlet.ts";
+import { endedBy } from "./termination.ts";
 import { callerOf, Trace } from "./trace.ts";
 
 /** What a record keeps of each text that a stranger wrote, and of attempts. */
@@ -102,6 +103,7 @@ export class Tracer {
       userAgent: kept(head.header("user-agent")),
       status: x.status,
       error: x.reason === "ok" || x.reason === "redirect" ? "" : failureOf(x.reason),
+      endedBy: endedBy(x),
       requestId: kept(x.requestId),
       route: rule === null ? "" : rule.route,
       shielded: x.shielded,
@@ -118,15 +120,18 @@ export class Tracer {
     const { arm, pool } = x.arm as LinkedArm;
     const { status } = trace;
     const endpoint = (trace.endpoint as Endpoint).address;
+    const part = pool.value?.part;
     const startMs = this.#wallTime.epochMs(x.attemptStartedMs);
     return {
       spanId: trace.attemptId,
       startMs,
+      sentMs: x.dispatchedMs === -1 ? -1 : this.#wallTime.epochMs(x.dispatchedMs),
       headMs: status === -1 ? -1 : startMs + Math.max(x.upstreamHeadMs, 0),
       endMs: this.#wallTime.epochMs(nowMs),
       address: "unixPath" in endpoint ? endpoint.unixPath : endpoint.host,
       port: "unixPath" in endpoint ? -1 : endpoint.port,
-      scheme: pool.value?.part.tls === undefined ? "http" : "https",
+      scheme: part?.tls === undefined ? "http" : "https",
+      protocol: part?.protocol === undefined ? "1.1" : "2",
       path: x.known === null ? targetPath(x.upstreamHead) : kept(x.head.path),
       status,
       error: code === null ? "" : failureOf(code),

@@ -34,6 +34,8 @@ export interface RequestRecord {
   readonly status: number;
   /** A code of the error table where the request failed, and not by its client's fault. */
   readonly error: string;
+  /** Who said the last word, as in the access log: "backend", "client" or "gateway". */
+  readonly endedBy: string;
   readonly requestId: string;
   /** "NAMESPACE/NAME" of the route. */
   readonly route: string;
@@ -46,6 +48,8 @@ export interface AttemptRecord {
   /** What the backend was told as the id of its caller. */
   readonly spanId: string;
   readonly startMs: number;
+  /** When there was a connection, and the request was sent. */
+  readonly sentMs: number;
   /** When the response's head was there. */
   readonly headMs: number;
   readonly endMs: number;
@@ -53,6 +57,8 @@ export interface AttemptRecord {
   readonly address: string;
   readonly port: number;
   readonly scheme: "http" | "https";
+  /** "1.1" or "2". */
+  readonly protocol: string;
   /** The path that was asked for, without the query. */
   readonly path: string;
   /** -1 where no response came. */

@@ -50,6 +50,7 @@ export function requestSpan(record: RequestRecord): SpanDraft {
     "network.peer.address": record.peerAddress,
     "user_agent.original": record.userAgent,
     "sluice.request_id": record.requestId,
+    "sluice.ended_by": record.endedBy,
     "sluice.route": record.route,
     ...armAttributes(record.attempts.at(-1)),
   });
@@ -79,6 +80,7 @@ export function attemptSpan(record: RequestRecord, index: number): SpanDraft {
     "server.address": address,
     "server.port": port,
     "network.transport": unix ? "unix" : "",
+    "network.protocol.version": attempt.protocol,
     "http.response.status_code": status,
     "error.type": errorType(error, status, 400),
     "http.request.resend_count": index === 0 ? -1 : index,
@@ -91,7 +93,10 @@ export function attemptSpan(record: RequestRecord, index: number): SpanDraft {
     startMs: attempt.startMs,
     endMs: attempt.endMs,
     attributes,
-    events: attempt.headMs === -1 ? [] : [{ name: "response.head", timeMs: attempt.headMs }],
+    events: [
+      { name: "request.sent", timeMs: attempt.sentMs },
+      { name: "response.head", timeMs: attempt.headMs },
+    ].filter(({ timeMs }) => timeMs !== -1),
     failure: error === "" && status >= 400 ? String(status) : error,
   };
 }

@@ -22,6 +22,7 @@ import {
   testGateway,
   type TestGateway,
 } from "../support/gateway.ts";
+import { Http2Client, http2Origin } from "../support/http2.ts";
 import { closedPort, eventually, origin, type Origin, RawClient } from "../support/upstream.ts";
 
 const TRACE = "0af7651916cd43dd8448eb211c80319c";
@@ -212,6 +213,7 @@ test("a sampled request leaves a record of itself and its attempt", async () => 
       userAgent: "test",
       status: 200,
       error: "",
+      endedBy: "backend",
       requestId: "r-1",
       route: "default/test",
       shielded: false,
@@ -219,15 +221,17 @@ test("a sampled request leaves a record of itself and its attempt", async () => 
     },
   );
   assert.deepEqual(
-    { ...attempt, startMs: 0, headMs: 0, endMs: 0 },
+    { ...attempt, startMs: 0, sentMs: 0, headMs: 0, endMs: 0 },
     {
       spanId: told?.parentId,
       startMs: 0,
+      sentMs: 0,
       headMs: 0,
       endMs: 0,
       address: "127.0.0.1",
       port: app.port,
       scheme: "http",
+      protocol: "1.1",
       path: "/items",
       status: 200,
       error: "",
@@ -238,7 +242,8 @@ test("a sampled request leaves a record of itself and its attempt", async () => 
   );
   // Wall time may be read up to a tick of the wheel later.
   assert.ok(record.startMs >= before - 100 && record.endMs <= Date.now() + 100);
-  assert.ok(record.startMs <= attempt.startMs && attempt.startMs <= attempt.headMs);
+  assert.ok(record.startMs <= attempt.startMs && attempt.startMs <= attempt.sentMs);
+  assert.ok(attempt.sentMs <= attempt.headMs);
   assert.ok(attempt.headMs <= attempt.endMs && attempt.endMs <= record.endMs);
   assert.match(record.spanId, /^[0-9a-f]{16}$/);
   assert.equal((JSON.parse(lines[0] ?? "") as { traceId: string }).traceId, TRACE);
@@ -391,6 +396,44 @@ for (const [name, sent, weightBp] of [
     }
   });
 }
+
+test("HTTP/2 carries traces on both sides, each request its own", async () => {
+  await using app = await http2Origin((_request, stream) => {
+    stream.respond({ ":status": 200 });
+    stream.end("ok");
+  });
+  await using gateway = await traced({
+    parts: oneRoute({ stable: [app.port], pool: { protocol: "h2c" } }),
+    sampler: ALL,
+  });
+  using client = new Http2Client(gateway.port);
+  const caller = { traceparent: `00-${TRACE}-${CALLER}-01`, tracestate: "foo=1" };
+  for (const headers of [caller, {}, {}]) await client.get({ ":path": "/items", ...headers });
+  // The same head again and again, over HTTP/1.1.
+  using other = new RawClient(gateway.port);
+  for (let turn = 1; turn <= 4; turn++) {
+    other.send("GET /items HTTP/1.1\r\nHost: a\r\n\r\n");
+    await other.responses(turn);
+  }
+  const records = await gateway.recorded(7);
+  assert.deepEqual(
+    records.map(({ protocol, attempts }) => [protocol, attempts[0]?.protocol]),
+    [
+      ...Array.from({ length: 3 }, () => ["2", "2"]),
+      ...Array.from({ length: 4 }, () => ["1.1", "2"]),
+    ],
+  );
+  assert.deepEqual(
+    app.requests.map(({ headers }) => {
+      const told = parseTraceparent(String(headers["traceparent"]));
+      return [told?.traceId, told?.parentId];
+    }),
+    records.map(({ traceId, attempts }) => [traceId, attempts[0]?.spanId]),
+  );
+  assert.equal(new Set(records.map(({ traceId }) => traceId)).size, 7);
+  assert.equal(records[0]?.traceId, TRACE);
+  assert.equal(app.requests[0]?.headers["tracestate"], "foo=1");
+});
 
 test("an LLM request that another provider answers tells each of its own attempt", async () => {
   await using provider = await origin();

@@ -27,6 +27,7 @@ const RECORD: RequestRecord = {
   userAgent: "",
   status: 404,
   error: "",
+  endedBy: "gateway",
   requestId: "r",
   route: "",
   shielded: false,
