@@ -9,6 +9,7 @@ import { fullName } from "./age.ts";
 import { backendStatus } from "./backend-status.ts";
 import { backendTlsStatuses } from "./backend-tls.ts";
 import type { AncestorsOf } from "./backend-tls.ts";
+import { compileChallenges } from "./challenges.ts";
 import type { CompileInput, Compiled, ParentReference, StatusDraft } from "./compiled.ts";
 import type { CompileContext } from "./context.ts";
 import { readFrame } from "./frame.ts";
@@ -54,6 +55,7 @@ function assemble(input: CompileInput, options: AssembleOptions): Compiled {
   const context = createContext(input, credentials, options);
   compileRuleRoutes(context);
   compileModelRoutes(context);
+  compileChallenges(context);
   compileWorkloads(context);
   layOutSockets(context);
   context.statuses.push(...gatewayClassStatuses(input));

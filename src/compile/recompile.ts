@@ -60,13 +60,14 @@ const SPLIT_KINDS: ReadonlySet<string> = new Set([
   "Service",
 ]);
 
-/** Kinds that listeners, LLM routes and policies are made from. */
+/** Kinds that listeners, LLM routes, policies and answers to challenges are made from. */
 const OTHER_KINDS: ReadonlySet<string> = new Set([
   "AIGatewayRoute",
   "BackendSecurityPolicy",
   "BackendTLSPolicy",
   "BackendTrafficPolicy",
   "ClientTrafficPolicy",
+  "Challenge",
   "Consumer",
   "Gateway",
   "GatewayClass",

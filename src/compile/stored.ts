@@ -4,6 +4,7 @@
  */
 import { isJsonObject } from "../base/json.ts";
 import type { JsonObject, JsonValue } from "../base/json.ts";
+import type { Challenge } from "../resource/acme.ts";
 import type { AIGatewayRoute, AIServiceBackend, BackendSecurityPolicy } from "../resource/ai.ts";
 import type { BackendTLSPolicy } from "../resource/backend-tls-policy.ts";
 import type { BackendTrafficPolicy } from "../resource/backend-traffic-policy.ts";
@@ -32,6 +33,7 @@ export interface StoredKinds {
   readonly BackendTLSPolicy: BackendTLSPolicy;
   readonly BackendTrafficPolicy: BackendTrafficPolicy;
   readonly ClientTrafficPolicy: ClientTrafficPolicy;
+  readonly Challenge: Challenge;
   readonly Consumer: Consumer;
   readonly Endpoints: Endpoints;
   readonly EndpointSlice: EndpointSlice;

@@ -15,7 +15,13 @@ import { HTTP2 } from "../http2/request.ts";
 import type { KnownHead } from "./known-head.ts";
 import { handleModels } from "./models.ts";
 import { redirectLocation } from "./rewrite.ts";
-import { respond, respondError, respondRedirect, respondRejection } from "./respond.ts";
+import {
+  respond,
+  respondDirect,
+  respondError,
+  respondRedirect,
+  respondRejection,
+} from "./respond.ts";
 import type { LinkedArm, LinkedRule, LinkedSocket } from "./snapshot.ts";
 
 /** Takes a request whose head is parsed and of whose body at least the beginning is known. */
@@ -52,6 +58,8 @@ function enter(x: Exchange, rule: LinkedRule): void {
   setTimeouts(x, rule);
   if (rule.redirect !== null) {
     respondRedirect(x, rule.redirect.statusCode, locationOf(x, rule.redirect));
+  } else if (rule.directResponse !== null) {
+    respondDirect(x, rule.directResponse);
   } else if (rule.models !== null) {
     if (x.upgrade) {
       respondError(x, "upgrade_unsupported");

@@ -17,12 +17,14 @@ import type {
   ValueMatch,
   WeightedBackend,
 } from "../compile/program.ts";
+import type { DirectResponse } from "../compile/rule-part.ts";
 import { linkEdits, linkPathEdit } from "./rewrite.ts";
 import type {
   Cell,
   Habits,
   LinkedAuth,
   LinkedBackend,
+  LinkedDirectResponse,
   LinkedLimit,
   LinkedLimitHeader,
   LinkedModelRule,
@@ -53,6 +55,7 @@ export function linkRule(part: RulePart, links: RuleLinks): LinkedRule {
     auth: part.auth === undefined ? null : linkAuth(part.auth, links),
     limits: linkLimits(part.limits, links.seed),
     redirect: filters.redirect ?? null,
+    directResponse: linkDirectResponse(filters.directResponse),
     responseEdits: linkEdits(filters.responseHeaders, undefined),
     habits: linkHabits(part),
     requestTimeoutMs: part.requestTimeoutMs ?? 0,
@@ -72,6 +75,7 @@ export function linkModelRoute(part: ModelRoutePart, links: RuleLinks): LinkedRu
     auth: part.auth === undefined ? null : linkAuth({ ...part.auth, sanitize: true }, links),
     limits: linkLimits(part.limits, links.seed),
     redirect: null,
+    directResponse: null,
     responseEdits: null,
     habits: null,
     requestTimeoutMs: 0,
@@ -83,6 +87,14 @@ export function linkModelRoute(part: ModelRoutePart, links: RuleLinks): LinkedRu
 function linkHabits({ grpc, connections }: RulePart): Habits | null {
   if (grpc === undefined && connections === undefined) return null;
   return { grpc: grpc ?? false, limits: connections ?? {} };
+}
+
+function linkDirectResponse(direct: DirectResponse | undefined): LinkedDirectResponse | null {
+  if (direct === undefined) return null;
+  const { statusCode: status, contentType = "", body = "" } = direct;
+  // These have no content, whatever a route says (RFC 9110 §15.3.5, §15.3.6, §15.4.5).
+  const text = [204, 205, 304].includes(status) ? "" : Buffer.from(body).toString("latin1");
+  return { status, contentType, body: text };
 }
 
 /** Stands in for a rule that could not be linked: nobody answers, which is a 500. */

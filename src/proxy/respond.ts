@@ -7,6 +7,7 @@ import { errorBody, errorRow, type ErrorCode } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { grpcMessage, grpcStatusOf, isGrpc } from "./grpc.ts";
 import { HTTP2 } from "../http2/request.ts";
+import type { LinkedDirectResponse } from "./snapshot.ts";
 
 /** The methods of the resources that may stand behind the gateway (RFC 9110 §15.5.6). */
 const ALLOW = "allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n";
@@ -49,6 +50,11 @@ export function respondRejection(x: Exchange, rejection: Rejection): void {
 export function respondRedirect(x: Exchange, status: number, location: string): void {
   x.reason = "redirect";
   respond(x, { status, headers: `location: ${location}\r\n`, contentType: "", body: "" });
+}
+
+/** A fixed answer that a route asks for instead of a backend. */
+export function respondDirect(x: Exchange, direct: LinkedDirectResponse): void {
+  respond(x, { ...direct, headers: "" });
 }
 
 /** Writes a complete answer and ends the exchange. */

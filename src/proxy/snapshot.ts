@@ -161,6 +161,8 @@ export interface LinkedRule extends WeightedSet {
   readonly limits: readonly LinkedLimit[] | null;
   /** Answers the request by itself. */
   readonly redirect: Redirect | null;
+  /** As `redirect`; the body's bytes are written as they are. */
+  readonly directResponse: LinkedDirectResponse | null;
   /** Of the rule alone, for answers that no backend gives. */
   readonly responseEdits: LinkedEdits | null;
   /** Null for most rules. */
@@ -171,6 +173,14 @@ export interface LinkedRule extends WeightedSet {
   readonly backendRequestTimeoutMs: number;
   /** Null for HTTP; an LLM route has its choices per model here and none in `backends`. */
   readonly models: readonly LinkedModelRule[] | null;
+}
+
+export interface LinkedDirectResponse {
+  readonly status: number;
+  /** "" for none. */
+  readonly contentType: string;
+  /** One character a byte. */
+  readonly body: string;
 }
 
 export interface LinkedModelRule extends WeightedSet {

@@ -1,10 +1,12 @@
 /** All kinds of this version, and those which users know and which later versions bring. */
+import { CHALLENGE, ORDER } from "./acme.ts";
 import { ANALYSIS_RUN, ANALYSIS_TEMPLATE, CLUSTER_ANALYSIS_TEMPLATE } from "./analysis.ts";
 import { AI_GATEWAY_ROUTE, AI_SERVICE_BACKEND, BACKEND_SECURITY_POLICY } from "./ai.ts";
 import { BACKEND } from "./backend.ts";
 import { BACKEND_TLS_POLICY } from "./backend-tls-policy.ts";
 import { BACKEND_TRAFFIC_POLICY } from "./backend-traffic-policy.ts";
 import { CLIENT_TRAFFIC_POLICY } from "./client-traffic-policy.ts";
+import { CERTIFICATE } from "./certificate.ts";
 import { CONSUMER } from "./consumer.ts";
 import { CONTROLLER_REVISION } from "./controller-revision.ts";
 import { CONFIG_MAP, NAMESPACE, SECRET } from "./core.ts";
@@ -16,6 +18,7 @@ import { GATEWAY } from "./gateway.ts";
 import { GRPC_ROUTE } from "./grpc-route.ts";
 import { HTTP_ROUTE_FILTER } from "./http-route-filter.ts";
 import { HTTP_ROUTE } from "./http-route.ts";
+import { CLUSTER_ISSUER, ISSUER } from "./issuer.ts";
 import type { KindDefinition } from "./kind.ts";
 import { REFERENCE_GRANT } from "./reference-grant.ts";
 import { ROLLOUT } from "./rollout.ts";
@@ -52,6 +55,11 @@ export const KINDS: readonly KindDefinition[] = [
   AI_SERVICE_BACKEND,
   BACKEND_SECURITY_POLICY,
   AI_GATEWAY_ROUTE,
+  ISSUER,
+  CLUSTER_ISSUER,
+  CERTIFICATE,
+  ORDER,
+  CHALLENGE,
 ];
 
 /** Kinds that are refused as not built yet rather than as unknown. */

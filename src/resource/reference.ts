@@ -6,6 +6,7 @@ import { across, choice, integer, object, port } from "./schema.ts";
 export const GATEWAY_GROUP = "gateway.networking.k8s.io";
 export const SLUICE_GROUP = "sluice.dev";
 export const ARGO_GROUP = "argoproj.io";
+export const CERT_MANAGER_GROUP = "cert-manager.io";
 
 /** Gateway API ParentReference; other parents than a Gateway come with later versions. */
 export const parentReference = object({
