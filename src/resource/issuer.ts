@@ -7,7 +7,7 @@ import { conditions } from "./condition.ts";
 import { resourceName } from "./format.ts";
 import { column, conditionColumn, defineKind, type KindOptions, type Typed } from "./kind.ts";
 import { CERT_MANAGER_GROUP, parentReference } from "./reference.ts";
-import { across, choice, object, quoted, stringMap, words } from "./schema.ts";
+import { across, object, quoted, stringMap, words } from "./schema.ts";
 
 const secretKey = object({
   name: resourceName().describe("Name of the Secret."),
