@@ -7,6 +7,7 @@ import { sha256 } from "../base/hash.ts";
 import type { ClientTrafficPolicy } from "../resource/client-traffic-policy.ts";
 import type { Gateway } from "../resource/gateway.ts";
 import type { ConditionDraft } from "../resource/resource.ts";
+import { CIPHERS } from "../resource/tls.ts";
 import type { AuthorityReference } from "../resource/tls.ts";
 import {
   certificateFileOf,
@@ -63,7 +64,7 @@ export function readListenerTls(
     certificates: keyPairs.map(({ part }) => part.key),
     minVersion: versionOf(settings?.minVersion, "TLSv1.2"),
     maxVersion: versionOf(settings?.maxVersion, "TLSv1.3"),
-    ...(settings?.ciphers !== undefined && { ciphers: settings.ciphers }),
+    ciphers: settings?.ciphers ?? CIPHERS,
     alpnProtocols: settings?.alpnProtocols ?? ["h2", "http/1.1"],
     ...(validation?.authorities !== undefined && {
       clientValidation: { authorities: validation.authorities.key, mode: validation.mode },

@@ -148,6 +148,7 @@ function readAddress(address: {
   readonly value?: string;
 }): string | undefined {
   if ((address.type ?? "IPAddress") !== "IPAddress") return undefined;
+  if (address.value === undefined) return ANY_ADDRESS;
   return canonicalAddress(address.value ?? "");
 }
 

@@ -9,7 +9,7 @@ import type {
   BackendTrafficPolicy,
   BackendTrafficPolicySpec,
 } from "../resource/backend-traffic-policy.ts";
-import type { PolicyTarget } from "../resource/reference.ts";
+import type { PolicyTarget } from "../resource/policy.ts";
 import type { ConditionDraft, Resource, ResourceKey } from "../resource/resource.ts";
 import { keyOf } from "../resource/resource.ts";
 import { compareAge, fullName } from "./age.ts";

@@ -64,8 +64,8 @@ export interface ListenerTls {
   readonly certificates: readonly PartKey[];
   readonly minVersion: TlsVersion;
   readonly maxVersion: TlsVersion;
-  /** OpenSSL's names of ciphers of TLS 1.2; absent: the defaults of proxy/tls.ts. */
-  readonly ciphers?: readonly string[];
+  /** OpenSSL's names of ciphers of TLS 1.2, the preferred one first. */
+  readonly ciphers: readonly string[];
   readonly alpnProtocols: readonly ("h2" | "http/1.1")[];
   readonly clientValidation?: {
     /** An AuthoritiesPart. */

@@ -197,6 +197,11 @@ function processMetrics(options: ExpositionOptions): readonly Definition[] {
     counter("sluice_connections_total", "Client connections accepted.", () =>
       worker(WORKER_FIELD.connections),
     ),
+    counter(
+      "sluice_connections_refused_total",
+      "Client connections that ended before a request: handshakes that failed, limits.",
+      () => worker(WORKER_FIELD.connectionsRefused),
+    ),
     counter("sluice_access_log_dropped_total", "Access-log lines that were not written.", () =>
       worker(WORKER_FIELD.accessLogDropped),
     ),

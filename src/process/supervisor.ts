@@ -4,11 +4,13 @@
  * ends them in order. It serves nothing itself, so that nothing can bring it down: what cannot start ends
  * the start, and what fails later is tried again while the others go on.
  */
+import { randomBytes } from "node:crypto";
 import { MessageChannel } from "node:worker_threads";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
 import { allocateSharedMemory, type SharedMemory } from "../shared/memory.ts";
 import type { TraceSettings } from "../trace/settings.ts";
+import { TICKET_SECRET_BYTES, TicketSecret } from "../shared/tickets.ts";
 import type {
   ControlOptions,
   ControlThreadData,
@@ -50,6 +52,8 @@ const CLOSE_MS_MAX = 5000;
 const LAST_SPANS_MS_MAX = 3000;
 /** Far above what linking or collecting garbage takes, also on a busy host. */
 const HANG_MS = 10_000;
+/** How long TLS sessions can be resumed at most: what is known of a secret opens no older ones. */
+const TICKET_SECRET_MS = 12 * 60 * 60 * 1000;
 
 /**
  * Most of what a request allocates dies at once, and is cheap where it dies in the nursery: 48 MB do
@@ -74,10 +78,12 @@ export class Supervisor {
   /** Set once traffic is served: where the admin API is, also for the next control thread. */
   #adminPort: number | undefined;
   #stopped: Promise<void> | undefined;
+  #cancelTickets: (() => void) | undefined;
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
     const memory = allocateSharedMemory(options.workers);
+    this.#replaceTicketSecret(new TicketSecret(memory.tickets));
     this.#control = this.#thread("control", "control-thread", {
       data: (): ControlThreadData => ({ role: "control", memory, ...this.#controlData() }),
       onRestart: () => {
@@ -146,7 +152,15 @@ export class Supervisor {
     await this.#traces?.kill();
   }
 
+  #replaceTicketSecret(tickets: TicketSecret): void {
+    tickets.replace(randomBytes(TICKET_SECRET_BYTES));
+    this.#cancelTickets = this.#clock.after(TICKET_SECRET_MS, () => {
+      this.#replaceTicketSecret(tickets);
+    });
+  }
+
   async #stop(delayMs: number): Promise<void> {
+    this.#cancelTickets?.();
     this.#control.post({ type: "drain" });
     for (const worker of this.#workers) worker.post({ type: "announceDrain" });
     if (delayMs > 0) await this.#after(delayMs);

@@ -9,9 +9,11 @@ import { parseAccessTemplate } from "../proxy/access-template.ts";
 import { Linker } from "../proxy/link.ts";
 import { Receiver } from "../proxy/receiver.ts";
 import { DataPlane } from "../proxy/server.ts";
+import { ConnectionCounts } from "../shared/connections.ts";
 import { Gates } from "../shared/gates.ts";
 import { Limits } from "../shared/limits.ts";
 import { MetricRecorder } from "../shared/metrics.ts";
+import { TicketSecret } from "../shared/tickets.ts";
 import type { ThreadReport, WorkerCommand, WorkerThreadData } from "./messages.ts";
 import { beatFor } from "./watchdog.ts";
 
@@ -55,6 +57,8 @@ function run(accessLog: ReopenableLog): void {
     clock: systemClock,
     reusePort: true,
     sampler: options.sampler,
+    tickets: new TicketSecret(memory.tickets),
+    connections: new ConnectionCounts(memory.connections, index),
   });
   const receiver = new Receiver({
     linker: new Linker({ metrics, gates, limitSeed: limits.seed }),

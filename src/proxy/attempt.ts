@@ -156,7 +156,7 @@ function limitHead(x: Exchange, upstream: UpstreamStream, nowMs = performance.no
 
 /** Limits how long the backend may be silent in its response, unless the client is waited for. */
 function limitSilence(x: Exchange, upstream: UpstreamStream): void {
-  const { responseIdleMs } = x.plane.timeouts;
+  const { responseIdleMs } = x.client.peer.timeouts;
   const silentMs = upstream.paused ? Infinity : performance.now() + responseIdleMs;
   x.plane.wheel.schedule(upstream, Math.min(silentMs, attemptDeadlineMs(x)));
 }

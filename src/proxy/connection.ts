@@ -1,7 +1,6 @@
 /**
- * One accepted HTTP/1.1 connection: bytes to heads, bodies to the exchange, answers in the order of
- * their requests (answer-writer.ts). One request is in flight at a time; what a client pipelines behind
- * it waits, up to a limit. After a request that could not be read nothing more is parsed (RFC 9112 §2.2).
+ * One accepted HTTP/1.1 connection: bytes to heads, bodies to the exchange, answers in order. One request
+ * is in flight at a time; what is pipelined behind it waits, up to a limit (RFC 9112 §2.2, §9.3.2).
  */
 import type { Socket } from "node:net";
 import { REQUEST_HEAD_BYTES_MAX, type HeadFault } from "../http1/fault.ts";
@@ -16,7 +15,7 @@ import { Exchange } from "./exchange.ts";
 import { handle, handleKnown } from "./handle.ts";
 import { HeadMemory, type KnownHead } from "./known-head.ts";
 import type { Peer } from "./peer.ts";
-import type { Plane } from "./plane.ts";
+import { bodyWaitMs, type Plane } from "./plane.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
 import { isSaneId } from "./request-id.ts";
 import { RequestBody } from "./request-body.ts";
@@ -80,7 +79,7 @@ export class Connection implements Timed, Client, ClientConnection {
     socket.on("drain", () => this.#drained());
     socket.on("error", () => this.#gone());
     socket.on("close", () => this.#gone());
-    plane.wheel.schedule(this, performance.now() + plane.timeouts.clientIdleMs);
+    plane.wheel.schedule(this, performance.now() + peer.timeouts.clientIdleMs);
   }
 
   /**
@@ -129,7 +128,7 @@ export class Connection implements Timed, Client, ClientConnection {
         this.#limitPending();
         break;
       case BODY:
-        this.#setDeadline(this.plane.timeouts.requestIdleMs);
+        this.#setDeadline(bodyWaitMs(this.peer.timeouts, this.#exchange));
         this.#keep(this.#readBody(bytes));
         this.#judgeBody();
         this.#consume();
@@ -229,7 +228,7 @@ export class Connection implements Timed, Client, ClientConnection {
     this.#pending = bytes;
     if (this.#headStartedMs !== -1) return;
     this.#headStartedMs = nowMs;
-    this.#setDeadline(this.plane.timeouts.requestHeadMs);
+    this.#setDeadline(this.peer.timeouts.requestHeadMs);
   }
 
   /** The client speaks HTTP/2: socket and bytes go to who speaks it too, and this object is done. */
@@ -290,7 +289,7 @@ export class Connection implements Timed, Client, ClientConnection {
     this.#state = BODY;
     this.#handled = false;
     this.#body = new RequestBody(x);
-    this.#setDeadline(this.plane.timeouts.requestIdleMs);
+    this.#setDeadline(bodyWaitMs(this.peer.timeouts, this.#exchange));
     this.#keep(this.#readBody(rest));
     this.#judgeBody();
   }
@@ -337,10 +336,9 @@ export class Connection implements Timed, Client, ClientConnection {
     forwardEnd(x);
   }
 
-  /** The upstream takes the body again. */
   resume(): void {
     if (this.#state === CLOSED || !this.#socket.isPaused()) return;
-    if (this.#state === BODY) this.#setDeadline(this.plane.timeouts.requestIdleMs);
+    if (this.#state === BODY) this.#setDeadline(bodyWaitMs(this.peer.timeouts, this.#exchange));
     if ((this.#pending?.length ?? 0) <= PIPELINED_BYTES_MAX) this.#socket.resume();
   }
 
@@ -385,7 +383,7 @@ export class Connection implements Timed, Client, ClientConnection {
   flush(): boolean {
     this.#answers.output.uncork();
     if (!this.#socket.writableNeedDrain) return true;
-    if (this.#exchange !== null) this.#setDeadline(this.plane.timeouts.clientStallMs);
+    if (this.#exchange !== null) this.#setDeadline(this.peer.timeouts.clientStallMs);
     return false;
   }
 
@@ -412,7 +410,7 @@ export class Connection implements Timed, Client, ClientConnection {
       return;
     }
     this.#state = READY;
-    this.plane.wheel.schedule(this, nowMs + this.plane.timeouts.clientIdleMs);
+    this.plane.wheel.schedule(this, nowMs + this.peer.timeouts.clientIdleMs);
     if (this.#socket.isPaused()) this.#socket.resume();
     if (this.#pending !== null) this.#consume();
   }
@@ -423,7 +421,7 @@ export class Connection implements Timed, Client, ClientConnection {
     this.#pending = null;
     this.#answers.output.send();
     this.#socket.end();
-    const { lingerMs, clientStallMs } = this.plane.timeouts;
+    const { lingerMs, clientStallMs } = this.peer.timeouts;
     this.#setDeadline(this.#answers.output.pending ? clientStallMs : lingerMs);
     if (this.#socket.isPaused()) this.#socket.resume();
   }

@@ -90,6 +90,11 @@ export const ERRORS = {
     message: "The request's body is not what is expected",
   },
   no_route: { ...GATEWAY, status: 404, message: "No route matches this request" },
+  misdirected: {
+    ...GATEWAY,
+    status: 421,
+    message: "This connection was made for another host than the one that is asked for",
+  },
   no_backend: { ...GATEWAY, status: 500, message: "The route has no valid backend" },
   internal: { ...GATEWAY, status: 500, message: "The gateway failed to handle this request" },
   models_unsupported: { ...GATEWAY, status: 501, message: "LLM routes are not served yet" },

@@ -43,7 +43,7 @@ export function upstreamHead(x: Exchange, overrides: Overrides | null): string |
   if (isPlain(x) && overrides === null && edits === null && auth === null) {
     // The client's head goes on in one piece, with the gateway's lines behind it.
     if (x.trace !== null) return tracedHead(x, x.trace);
-    return `${head.text.slice(0, head.end)}${peer.ownLines(head.authority)}${x.requestId}\r\n\r\n`;
+    return `${head.text.slice(0, head.end)}${peer.ownLines(head)}${x.requestId}\r\n\r\n`;
   }
   const target =
     overrides?.target ??
@@ -81,7 +81,7 @@ export function upstreamHead(x: Exchange, overrides: Overrides | null): string |
   if (x.upgrade) text += UPGRADE_LINES;
   text += head.kept();
   if (edits === null) {
-    text += `${peer.ownLines(head.authority)}${x.requestId}\r\n`;
+    text += `${peer.ownLines(head)}${x.requestId}\r\n`;
     if (x.trace !== null) text += `traceparent: ${x.trace.tell(x.arm ?? x.choice.arm)}\r\n`;
   } else {
     for (const [name, value] of ownLines(x)) {
@@ -139,8 +139,8 @@ function framing(x: Exchange): string {
 
 /** As the plain head, with the attempt in its caller's place, or in a line of its own. */
 function tracedHead(x: Exchange, trace: Trace): string {
-  const { text, end, authority } = x.head;
-  const own = `${x.client.peer.ownLines(authority)}${x.requestId}\r\n`;
+  const { text, end } = x.head;
+  const own = `${x.client.peer.ownLines(x.head)}${x.requestId}\r\n`;
   const parent = trace.tell(x.choice.arm);
   const at = trace.callerAt;
   if (at === -1) return `${text.slice(0, end)}${own}traceparent: ${parent}\r\n\r\n`;
@@ -149,7 +149,10 @@ function tracedHead(x: Exchange, trace: Trace): string {
 
 function ownLines(x: Exchange): readonly (readonly [string, string])[] {
   const { peer } = x.client;
+  const clientCert = peer.clientCert?.value(x.head) ?? "";
+  const certLines = clientCert === "" ? [] : ([["x-forwarded-client-cert", clientCert]] as const);
   return [
+    ...certLines,
     ["x-forwarded-for", peer.clientAddress],
     ["x-forwarded-proto", peer.scheme],
     ["x-forwarded-port", String(peer.localPort)],

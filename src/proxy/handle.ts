@@ -9,7 +9,7 @@ import { startAttempt } from "./attempt.ts";
 import { choose } from "./choose.ts";
 import type { Exchange } from "./exchange.ts";
 import { upstreamHead } from "./forward.ts";
-import { isAmbiguous, matchRule } from "./match.ts";
+import { isAmbiguous, isMisdirected, matchRule } from "./match.ts";
 import { grpcTimeoutMs } from "./grpc.ts";
 import { HTTP2 } from "../http2/request.ts";
 import type { KnownHead } from "./known-head.ts";
@@ -27,6 +27,11 @@ import type { LinkedArm, LinkedRule, LinkedSocket } from "./snapshot.ts";
 /** Takes a request whose head is parsed and of whose body at least the beginning is known. */
 export function handle(x: Exchange, socket: LinkedSocket | undefined): void {
   if (!permit(x)) return;
+  const { secure } = x.client.peer;
+  if (secure !== null && isMisdirected(socket, secure.listener.hostname, x.head.host)) {
+    respondError(x, "misdirected");
+    return;
+  }
   const matched = socket === undefined ? undefined : matchRule(socket, x.head);
   if (socket === undefined || matched === undefined) {
     respondError(x, "no_route");

@@ -10,6 +10,7 @@ import {
   type ServerSessionOptions,
 } from "node:http2";
 import type { Socket } from "node:net";
+import type { ClientPart } from "../compile/program.ts";
 import type { ClientConnection, ConnectionOptions } from "./client.ts";
 import { Http2Stream } from "./http2-stream.ts";
 import type { Peer } from "./peer.ts";
@@ -38,6 +39,7 @@ const REJECTED_STREAMS_MAX = 100;
 const CONTROL_FRAMES_MAX = 1000;
 const CONTROL_PERIOD_MS = 60_000;
 
+type Limits = NonNullable<ClientPart["http2"]>;
 type SessionOptions = ServerSessionOptions & {
   // Known to node:http2, not to its types.
   readonly maxSessionInvalidFrames: number;
@@ -61,6 +63,22 @@ const SESSION_OPTIONS: SessionOptions = {
   // An origin's doubled field is passed on as it is over HTTP/1, and is not ours to refuse.
   strictSingleValueFields: false,
 };
+
+/** With what the client's policy says in place of the defaults. */
+function sessionOptions({
+  maxConcurrentStreams,
+  initialStreamWindowBytes,
+}: Limits): SessionOptions {
+  if (maxConcurrentStreams === undefined && initialStreamWindowBytes === undefined) {
+    return SESSION_OPTIONS;
+  }
+  const settings = {
+    ...SESSION_OPTIONS.settings,
+    ...(maxConcurrentStreams !== undefined && { maxConcurrentStreams }),
+    ...(initialStreamWindowBytes !== undefined && { initialWindowSize: initialStreamWindowBytes }),
+  };
+  return { ...SESSION_OPTIONS, settings };
+}
 
 export class Http2Connection implements ClientConnection, Timed {
   deadlineMs = Infinity;
@@ -86,9 +104,10 @@ export class Http2Connection implements ClientConnection, Timed {
     this.#peer = peer;
     this.#served = served;
     this.#onClosed = onClosed;
-    const session = performServerHandshake(socket, SESSION_OPTIONS);
+    const limits = peer.settings?.http2 ?? {};
+    const session = performServerHandshake(socket, sessionOptions(limits));
     this.#session = session;
-    session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
+    session.setLocalWindowSize(limits.initialConnectionWindowBytes ?? CONNECTION_WINDOW_BYTES);
     session.on("stream", (stream, _headers, flags, raw?: string[]) => {
       this.#begin(stream, flags, raw ?? []);
     });
@@ -96,12 +115,12 @@ export class Http2Connection implements ClientConnection, Timed {
     session.on("remoteSettings", () => this.#countControl());
     // What is wrong with a peer is said to it by node:http2; its streams are told that they closed.
     session.on("error", () => {});
-    session.on("close", () => this.#setDeadline(plane.timeouts.lingerMs));
+    session.on("close", () => this.#setDeadline(peer.timeouts.lingerMs));
     // A client that ends its side reads no answer any more.
     socket.on("end", () => session.destroy());
     socket.on("error", () => session.destroy());
     socket.on("close", () => this.#gone());
-    this.#setDeadline(plane.timeouts.clientIdleMs);
+    this.#setDeadline(peer.timeouts.clientIdleMs);
   }
 
   #begin(stream: ServerHttp2Stream, flags: number, fields: string[]): void {
@@ -123,7 +142,7 @@ export class Http2Connection implements ClientConnection, Timed {
     client.closed();
     this.#streams.delete(client);
     if (this.#streams.size > 0) return;
-    this.#setDeadline(this.#plane.timeouts.clientIdleMs);
+    this.#setDeadline(this.#peer.timeouts.clientIdleMs);
     if (this.#plane.draining) this.closeIdle();
   }
 
@@ -161,7 +180,7 @@ export class Http2Connection implements ClientConnection, Timed {
       this.#socket.destroy();
     } else {
       this.#session.close();
-      this.#setDeadline(this.#plane.timeouts.lingerMs);
+      this.#setDeadline(this.#peer.timeouts.lingerMs);
     }
   }
 

@@ -84,13 +84,13 @@ export class Http2Stream implements Client, Timed {
       trailers = trailerLines(raw ?? []);
     });
     stream.on("end", () => this.#guard(() => this.#endBody(x, trailers)));
-    this.#setDeadline(this.plane.timeouts.requestIdleMs);
+    this.#setDeadline(this.peer.timeouts.requestIdleMs);
   }
 
   #body(x: Exchange, slice: Buffer): void {
     // Of an exchange that is over the rest is read and dropped.
     if (x.finished) return;
-    this.#setDeadline(this.plane.timeouts.requestIdleMs);
+    this.#setDeadline(this.peer.timeouts.requestIdleMs);
     if (forwardBody(x, slice)) return;
     this.#stream.pause();
     this.deadlineMs = Infinity;
@@ -113,7 +113,7 @@ export class Http2Stream implements Client, Timed {
   resume(): void {
     if (!this.#stream.isPaused()) return;
     if (this.#exchange?.bodyEnded === false) {
-      this.#setDeadline(this.plane.timeouts.requestIdleMs);
+      this.#setDeadline(this.peer.timeouts.requestIdleMs);
     }
     this.#stream.resume();
   }
@@ -177,7 +177,7 @@ export class Http2Stream implements Client, Timed {
       this.#waiting = true;
       stream.once("drain", () => this.#guard(() => this.#drained()));
     }
-    this.#setDeadline(this.plane.timeouts.clientStallMs);
+    this.#setDeadline(this.peer.timeouts.clientStallMs);
     return false;
   }
 
@@ -219,7 +219,7 @@ export class Http2Stream implements Client, Timed {
     if (this.#stream.destroyed) return;
     // What is left of the request is not wanted any more (RFC 9113 §8.1).
     if (!x.bodyEnded) this.#stream.close(NGHTTP2_NO_ERROR);
-    this.#setDeadline(this.plane.timeouts.clientStallMs);
+    this.#setDeadline(this.peer.timeouts.clientStallMs);
   }
 
   #setDeadline(afterMs: number): void {

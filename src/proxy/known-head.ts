@@ -58,7 +58,7 @@ export class KnownHead {
   constructor(x: Exchange, rule: LinkedRule, { served, output }: KnownDeps) {
     const { head, client, trace } = x;
     this.line = new KnownLine(x);
-    const before = head.keptFromStart() + client.peer.ownLines(head.authority);
+    const before = head.keptFromStart() + client.peer.ownLines(head);
     this.bytes = new KnownBytes(head.text.slice(0, head.end + 2));
     this.head = head;
     this.rule = rule;

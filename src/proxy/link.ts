@@ -254,7 +254,8 @@ export class Linker {
       return [hostname, linked] as const;
     });
     const client = part.client === undefined ? null : this.#cell<LinkedClient>(part.client);
-    return { part, client, listeners: new HostTable(listeners) };
+    const secure = part.listeners.some(({ tls }) => tls !== undefined);
+    return { part, secure, client, listeners: new HostTable(listeners) };
   }
 
   #linkTls(tls: ListenerTls): LinkedListenerTls {

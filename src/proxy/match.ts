@@ -39,6 +39,19 @@ export function matchRule(socket: LinkedSocket, head: RequestFields): Matched | 
   return match === undefined || rule === undefined ? undefined : { rule, match };
 }
 
+/**
+ * Whether a connection that asked for the listener of `hostname` by SNI carries a request for another
+ * one of the same port, whose certificates and clients it need not have: 421 (GEP-3567).
+ */
+export function isMisdirected(
+  socket: LinkedSocket | undefined,
+  hostname: string,
+  host: string,
+): boolean {
+  const listener = socket?.listeners.find(host);
+  return listener !== undefined && listener.hostname !== hostname;
+}
+
 /** Whether the path would belong to another rule for a server that decodes encoded slashes. */
 export function isAmbiguous(socket: LinkedSocket, head: RequestFields, matched: Matched): boolean {
   if (!head.path.includes("%")) return false;

@@ -3,15 +3,28 @@
  * requests say upstream of where they came from, and what the access log says of the client.
  */
 
+import type { ClientPart } from "../compile/program.ts";
+import type { RequestHead } from "../http1/request-head.ts";
+import { jsonText } from "./access-log.ts";
+import type { Secure } from "./arrival.ts";
+import {
+  forwardedClientCert,
+  subjectText,
+  type ForwardedClientCert,
+} from "./forwarded-client-cert.ts";
+import type { Timeouts } from "./plane.ts";
+
 export interface PeerOptions {
-  readonly scheme: "http" | "https";
   readonly protocol: "HTTP/1.1" | "HTTP/2.0";
   /** Of the client, as the socket has it or as a trusted proxy has told it. */
   readonly clientAddress: string;
   readonly localAddress: string;
   readonly localPort: number;
-  /** The name that the client asked for in TLS (SNI), "" where it named none. */
-  readonly serverName?: string;
+  /** Null: plain text. */
+  readonly secure: Secure | null;
+  /** The policy that holds for the client, if there is one. */
+  readonly settings: ClientPart | undefined;
+  readonly timeouts: Timeouts;
 }
 
 export class Peer {
@@ -20,6 +33,11 @@ export class Peer {
   readonly clientAddress: string;
   readonly localPort: number;
   readonly serverName: string;
+  readonly secure: Secure | null;
+  readonly settings: ClientPart | undefined;
+  readonly timeouts: Timeouts;
+  /** What requests say of the client's certificate, and of those that proxies before this one saw. */
+  readonly clientCert: ForwardedClientCert | null;
   /** Address and port of this end, for requests that name no host. */
   readonly localAuthority: string;
   /** What a line of the access log says of the client, between request id and method. */
@@ -29,18 +47,31 @@ export class Peer {
   #lines = "";
 
   constructor(options: PeerOptions) {
-    this.scheme = options.scheme;
+    const { secure, settings } = options;
+    this.scheme = secure === null ? "http" : "https";
+    this.secure = secure;
+    this.settings = settings;
+    this.timeouts = options.timeouts;
+    this.clientCert = forwardedClientCert(settings?.forwardedClientCert, secure);
     this.protocol = options.protocol;
     this.clientAddress = plainAddress(options.clientAddress);
     this.localPort = options.localPort;
-    this.serverName = options.serverName ?? "";
+    this.serverName = secure?.serverName ?? "";
     this.localAuthority = authorityOf(options.localAddress, this.localPort);
     this.#forwardedLines = `x-forwarded-for: ${this.clientAddress}\r\nx-forwarded-proto: ${this.scheme}\r\nx-forwarded-port: ${this.localPort}\r\n`;
-    this.logged = `","client":"${this.clientAddress}","protocol":"${this.protocol}","method":"`;
+    const subject = secure?.clientCertificate;
+    const certificate =
+      subject === undefined ? "" : `,"client_subject":${jsonText(subjectText(subject))}`;
+    this.logged = `","client":"${this.clientAddress}"${certificate},"protocol":"${this.protocol}","method":"`;
   }
 
-  /** The lines that every request for `authority` gets, up to its request id. */
-  ownLines(authority: string): string {
+  /** The lines that a request with `head` gets, up to its request id. */
+  ownLines(head: RequestHead): string {
+    const lines = this.#linesFor(head.authority);
+    return this.clientCert === null ? lines : this.clientCert.line(head) + lines;
+  }
+
+  #linesFor(authority: string): string {
     if (authority !== this.#authority) {
       // Copies, for a slice of a head would keep the whole head alive.
       this.#authority = copyOf(authority);

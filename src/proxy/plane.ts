@@ -45,6 +45,10 @@ export interface Plane {
 
 /** How long clients and backends may take, milliseconds. */
 export interface Timeouts {
+  /** From a connection's first byte to where its first request may begin: PROXY protocol, TLS. */
+  readonly arrivalMs: number;
+  /** From a request's first byte to its last. */
+  readonly requestReceivedMs: number;
   /** From a request's first byte to the end of its head. */
   readonly requestHeadMs: number;
   /** Between two pieces of a request's body. */
@@ -67,6 +71,8 @@ export interface Timeouts {
 export const KEEP_ALIVE_MS = 60_000;
 
 export const DEFAULT_TIMEOUTS: Timeouts = {
+  arrivalMs: 10_000,
+  requestReceivedMs: Infinity,
   requestHeadMs: 10_000,
   requestIdleMs: 30_000,
   clientIdleMs: 75_000,
@@ -77,6 +83,15 @@ export const DEFAULT_TIMEOUTS: Timeouts = {
   tunnelIdleMs: 3_600_000,
   tunnelHalfClosedMs: 10_000,
 };
+
+/** How long the next piece of a request's body is waited for, if the whole is not due before. */
+export function bodyWaitMs(
+  { requestIdleMs, requestReceivedMs }: Timeouts,
+  request: { readonly startedMs: number } | null,
+): number {
+  if (requestReceivedMs === Infinity || request === null) return requestIdleMs;
+  return Math.min(requestIdleMs, request.startedMs + requestReceivedMs - performance.now());
+}
 
 /**
  * Wall time from the monotonic clock, so that a request reads one clock only. The offset between the

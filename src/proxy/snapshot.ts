@@ -52,6 +52,8 @@ export interface Snapshot {
 
 export interface LinkedSocket {
   readonly part: SocketPart;
+  /** Whether its listeners end TLS. */
+  readonly secure: boolean;
   /** What holds for connections before their listener is known; null: the defaults. */
   readonly client: Cell<LinkedClient> | null;
   /** The most specific listener that fits a host takes the request, and no other is asked. */

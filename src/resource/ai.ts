@@ -3,10 +3,10 @@
  * their credentials, and routes by model, in Envoy AI Gateway's words.
  */
 import { z } from "zod";
-import { conditionStatus, policyStatus } from "./condition.ts";
+import { conditionStatus } from "./condition.ts";
 import { gatewayDuration, headerName, namespaceName, pathProblem, resourceName } from "./format.ts";
 import { column, defineKind, type Typed } from "./kind.ts";
-import { targetsColumn } from "./policy-column.ts";
+import { definePolicy, type Policy } from "./policy.ts";
 import { regexProblem } from "./regex.ts";
 import { parentReference, secretReference, SLUICE_GROUP } from "./reference.ts";
 import { checkParents, checkTimeouts, routeStatus } from "./route.ts";
@@ -130,30 +130,21 @@ const credentialFields = object(
 );
 
 export type BackendSecurityPolicySpec = z.infer<typeof credentialFields>;
-export type BackendSecurityPolicy = Typed<
-  "BackendSecurityPolicy",
-  { spec: BackendSecurityPolicySpec; status?: z.infer<typeof policyStatus> }
->;
+export type BackendSecurityPolicy = Policy<"BackendSecurityPolicy", BackendSecurityPolicySpec>;
 
-export const BACKEND_SECURITY_POLICY = defineKind({
-  group: SLUICE_GROUP,
-  version: "v1alpha1",
+export const BACKEND_SECURITY_POLICY = definePolicy({
   kind: "BackendSecurityPolicy",
   plural: "backendsecuritypolicies",
   shortNames: ["bsp"],
-  categories: ["sluice"],
   description: "The credential that requests to an LLM provider carry.",
-  fields: {
-    spec: credentialFields
-      .superRefine(
-        across((spec: BackendSecurityPolicySpec, refuse) => {
-          if (spec.apiKey === undefined) refuse(["apiKey"], "is required for type APIKey");
-        }),
-      )
-      .describe("The credential and who gets it."),
-  },
-  status: policyStatus,
-  columns: [column("Type", "spec.type"), targetsColumn()],
+  spec: credentialFields
+    .superRefine(
+      across((spec: BackendSecurityPolicySpec, refuse) => {
+        if (spec.apiKey === undefined) refuse(["apiKey"], "is required for type APIKey");
+      }),
+    )
+    .describe("The credential and who gets it."),
+  columns: [column("Type", "spec.type")],
 });
 
 const modelMatchFields = object({

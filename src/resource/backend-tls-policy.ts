@@ -4,7 +4,6 @@
  * then fail, and never go in plain text.
  */
 import { z } from "zod";
-import { policyStatus } from "./condition.ts";
 import {
   apiGroup,
   hostname,
@@ -13,8 +12,7 @@ import {
   resourceName,
   sectionName,
 } from "./format.ts";
-import { defineKind, type Typed } from "./kind.ts";
-import { targetsColumn } from "./policy-column.ts";
+import { definePolicy, type Policy } from "./policy.ts";
 import { GATEWAY_GROUP } from "./reference.ts";
 import { across, choice, object, type Refuse, stringMap, text, throughout } from "./schema.ts";
 
@@ -110,10 +108,7 @@ const specFields = object({
 });
 
 export type BackendTlsPolicySpec = z.infer<typeof specFields>;
-export type BackendTLSPolicy = Typed<
-  "BackendTLSPolicy",
-  { spec: BackendTlsPolicySpec; status?: z.infer<typeof policyStatus> }
->;
+export type BackendTLSPolicy = Policy<"BackendTLSPolicy", BackendTlsPolicySpec>;
 
 /** Gateway API: targets are distinct, by their sections where several are of one resource. */
 function checkSpec(spec: BackendTlsPolicySpec, refuse: Refuse): void {
@@ -130,20 +125,20 @@ function checkSpec(spec: BackendTlsPolicySpec, refuse: Refuse): void {
   }
 }
 
-export const BACKEND_TLS_POLICY = defineKind({
-  group: GATEWAY_GROUP,
-  version: "v1",
-  olderVersions: ["v1alpha3"],
-  kind: "BackendTLSPolicy",
-  plural: "backendtlspolicies",
-  shortNames: ["btlspolicy"],
-  categories: ["gateway-api"],
-  description: "How the gateway connects to a backend by TLS, and whom it takes for the backend.",
-  fields: {
+export const BACKEND_TLS_POLICY = definePolicy(
+  {
+    kind: "BackendTLSPolicy",
+    plural: "backendtlspolicies",
+    shortNames: ["btlspolicy"],
+    description: "How the gateway connects to a backend by TLS, and whom it takes for the backend.",
     spec: specFields
       .superRefine(...throughout(checkSpec))
       .describe("Which backends, and whom to trust."),
   },
-  status: policyStatus,
-  columns: [targetsColumn()],
-});
+  {
+    group: GATEWAY_GROUP,
+    version: "v1",
+    olderVersions: ["v1alpha3"],
+    categories: ["gateway-api"],
+  },
+);

@@ -4,12 +4,10 @@
  * by name until they are built.
  */
 import { z } from "zod";
-import { policyStatus } from "./condition.ts";
 import { headerName, isCidr } from "./format.ts";
-import { defineKind, type Typed } from "./kind.ts";
 import { byteQuantity, compressors } from "./compression.ts";
 import { circuitBreaker, policyRetry, policyTimeout } from "./backend-retry.ts";
-import { OTHER_TARGETS, policyTargets, SLUICE_GROUP } from "./reference.ts";
+import { definePolicy, OTHER_TARGETS, type Policy, policyTargets } from "./policy.ts";
 import { regexProblem } from "./regex.ts";
 import {
   across,
@@ -21,7 +19,6 @@ import {
   throughout,
   words,
 } from "./schema.ts";
-import { targetsColumn } from "./policy-column.ts";
 
 const hashFields = object({
   header: headerName().exactOptional().describe("Name of the header whose value is the key."),
@@ -194,10 +191,7 @@ const specFields = object(
 
 export type BackendTrafficPolicySpec = z.infer<typeof specFields>;
 export type RateLimitRule = z.infer<typeof limitRule>;
-export type BackendTrafficPolicy = Typed<
-  "BackendTrafficPolicy",
-  { spec: BackendTrafficPolicySpec; status?: z.infer<typeof policyStatus> }
->;
+export type BackendTrafficPolicy = Policy<"BackendTrafficPolicy", BackendTrafficPolicySpec>;
 
 /** What an AIGatewayRoute has no use for: its answers are watched and its bodies bounded already. */
 const NOT_FOR_MODELS = [
@@ -231,17 +225,10 @@ function checkSpec(spec: BackendTrafficPolicySpec, refuse: Refuse): void {
   }
 }
 
-export const BACKEND_TRAFFIC_POLICY = defineKind({
-  group: SLUICE_GROUP,
-  version: "v1alpha1",
+export const BACKEND_TRAFFIC_POLICY = definePolicy({
   kind: "BackendTrafficPolicy",
   plural: "backendtrafficpolicies",
   shortNames: ["btp"],
-  categories: ["sluice"],
   description: "How requests of a Gateway or route go to backends: splits, limits, retries.",
-  fields: {
-    spec: specFields.superRefine(...throughout(checkSpec)).describe("What is done, and for what."),
-  },
-  status: policyStatus,
-  columns: [targetsColumn()],
+  spec: specFields.superRefine(...throughout(checkSpec)).describe("What is done, and for what."),
 });

@@ -3,12 +3,10 @@
  * Envoy Gateway's words. Fields of it that are not built are refused by name.
  */
 import { z } from "zod";
-import { policyStatus } from "./condition.ts";
 import { gatewayDuration, headerName, isCidr, resourceName, sectionName } from "./format.ts";
-import { defineKind, type Typed } from "./kind.ts";
-import { targetsColumn } from "./policy-column.ts";
+import { definePolicy, OTHER_TARGETS, type Policy } from "./policy.ts";
 import { parseQuantity } from "./quantity.ts";
-import { GATEWAY_GROUP, SLUICE_GROUP } from "./reference.ts";
+import { GATEWAY_GROUP } from "./reference.ts";
 import { across, choice, integer, object, quoted, type Refuse } from "./schema.ts";
 import { secretAuthorityReference, tlsSettingsFields } from "./tls.ts";
 
@@ -288,23 +286,12 @@ const specFields = object(
     http2: http2.exactOptional().describe("Limits of HTTP/2."),
   },
   {
-    unsupported: [
-      "targetRef",
-      "targetSelectors",
-      "http1",
-      "http3",
-      "grpc",
-      "healthCheck",
-      "scheme",
-    ],
+    unsupported: [...OTHER_TARGETS, "http1", "http3", "grpc", "healthCheck", "scheme"],
   },
 );
 
 export type ClientTrafficPolicySpec = z.infer<typeof specFields>;
-export type ClientTrafficPolicy = Typed<
-  "ClientTrafficPolicy",
-  { spec: ClientTrafficPolicySpec; status?: z.infer<typeof policyStatus> }
->;
+export type ClientTrafficPolicy = Policy<"ClientTrafficPolicy", ClientTrafficPolicySpec>;
 
 function checkSpec(spec: ClientTrafficPolicySpec, refuse: Refuse): void {
   const { targetRefs: _targets, ...settings } = spec;
@@ -313,17 +300,10 @@ function checkSpec(spec: ClientTrafficPolicySpec, refuse: Refuse): void {
   }
 }
 
-export const CLIENT_TRAFFIC_POLICY = defineKind({
-  group: SLUICE_GROUP,
-  version: "v1alpha1",
+export const CLIENT_TRAFFIC_POLICY = definePolicy({
   kind: "ClientTrafficPolicy",
   plural: "clienttrafficpolicies",
   shortNames: ["ctp"],
-  categories: ["sluice"],
   description: "How clients may speak to the listeners of a Gateway: TLS, PROXY protocol, limits.",
-  fields: {
-    spec: specFields.superRefine(across(checkSpec)).describe("What is done, and for what."),
-  },
-  status: policyStatus,
-  columns: [targetsColumn()],
+  spec: specFields.superRefine(across(checkSpec)).describe("What is done, and for what."),
 });

@@ -28,21 +28,3 @@ export const conditions = z
 export const conditionStatus = z
   .looseObject({ conditions })
   .describe("What Sluice has made of the resource.");
-
-/** The status of a policy: conditions for each ancestor that it attaches to. */
-export const policyStatus = z
-  .looseObject({
-    ancestors: z
-      .array(
-        z.looseObject({
-          ancestorRef: z.looseObject({}).describe("The Gateway or route that the policy affects."),
-          controllerName: words(253).describe("Who wrote this entry."),
-          conditions,
-        }),
-      )
-      .max(32)
-      .exactOptional()
-      .describe("State of the policy for each Gateway or route that it affects."),
-    conditions,
-  })
-  .describe("What Sluice has made of the policy.");

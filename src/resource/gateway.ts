@@ -174,7 +174,8 @@ const address = object({
     .refine((value) => isIP(value) !== 0, {
       error: ({ input }) => `must be an IP address, is ${quoted(input)}`,
     })
-    .describe("The IP address to bind."),
+    .exactOptional()
+    .describe("The IP address to bind; every address of the host where absent."),
 });
 
 const frontendTls = object({

@@ -1,7 +1,7 @@
 /** References between resources, as Gateway API and Envoy Gateway write them. */
 import { z } from "zod";
 import { apiGroup, kindName, namespaceName, resourceName, sectionName } from "./format.ts";
-import { across, choice, integer, object, port } from "./schema.ts";
+import { choice, integer, object, port } from "./schema.ts";
 
 export const GATEWAY_GROUP = "gateway.networking.k8s.io";
 export const SLUICE_GROUP = "sluice.dev";
@@ -53,41 +53,3 @@ export const secretReference = object({
     .exactOptional()
     .describe("Namespace of the Secret; another than this resource's needs a ReferenceGrant."),
 });
-
-const POLICY_TARGETS: Readonly<Record<string, string>> = {
-  Gateway: GATEWAY_GROUP,
-  HTTPRoute: GATEWAY_GROUP,
-  GRPCRoute: GATEWAY_GROUP,
-  AIGatewayRoute: SLUICE_GROUP,
-};
-
-/** Envoy Gateway's targetRefs: what a traffic or security policy attaches to. */
-export const policyTarget = object({
-  group: choice([GATEWAY_GROUP, SLUICE_GROUP]).describe("API group of the target."),
-  kind: choice(
-    ["Gateway", "HTTPRoute", "GRPCRoute", "AIGatewayRoute"],
-    ["TLSRoute", "TCPRoute", "UDPRoute", "MCPRoute", "Service", "Backend"],
-  ).describe("Kind of the target."),
-  name: resourceName().describe("Name of the target, in the policy's namespace."),
-  sectionName: sectionName()
-    .exactOptional()
-    .describe("Name of one listener of the Gateway, or of one rule of the route."),
-})
-  .superRefine(
-    across((target: { readonly group: string; readonly kind: string }, refuse) => {
-      const group = POLICY_TARGETS[target.kind];
-      if (group !== target.group) refuse(["group"], `must be ${group} for kind ${target.kind}`);
-    }),
-  )
-  .describe("A Gateway or route that the policy applies to.");
-
-export type PolicyTarget = z.infer<typeof policyTarget>;
-
-/** Envoy Gateway's other ways to say what a policy applies to. */
-export const OTHER_TARGETS = ["targetRef", "targetSelectors"] as const;
-
-export const policyTargets = z
-  .array(policyTarget)
-  .min(1)
-  .max(16)
-  .describe("The Gateways and routes that the policy applies to.");

@@ -3,12 +3,10 @@
  * Gateway's other ways are refused by name: nobody must believe in a guard that is not there.
  */
 import { z } from "zod";
-import { policyStatus } from "./condition.ts";
 import { headerName, namespaceName, resourceName } from "./format.ts";
 import { checkOwned } from "./header-filter.ts";
-import { defineKind, type Typed } from "./kind.ts";
-import { targetsColumn } from "./policy-column.ts";
-import { OTHER_TARGETS, policyTargets, SLUICE_GROUP } from "./reference.ts";
+import { definePolicy, OTHER_TARGETS, type Policy, policyTargets } from "./policy.ts";
+import { SLUICE_GROUP } from "./reference.ts";
 import { across, choice, object, words } from "./schema.ts";
 
 const credentialFields = object({
@@ -95,20 +93,12 @@ const specFields = object(
 
 export type SecurityPolicySpec = z.infer<typeof specFields>;
 export type CredentialReference = z.infer<typeof credentialReference>;
-export type SecurityPolicy = Typed<
-  "SecurityPolicy",
-  { spec: SecurityPolicySpec; status?: z.infer<typeof policyStatus> }
->;
+export type SecurityPolicy = Policy<"SecurityPolicy", SecurityPolicySpec>;
 
-export const SECURITY_POLICY = defineKind({
-  group: SLUICE_GROUP,
-  version: "v1alpha1",
+export const SECURITY_POLICY = definePolicy({
   kind: "SecurityPolicy",
   plural: "securitypolicies",
   shortNames: ["sp"],
-  categories: ["sluice"],
   description: "Who may call a Gateway or route.",
-  fields: { spec: specFields.describe("Who may call.") },
-  status: policyStatus,
-  columns: [targetsColumn()],
+  spec: specFields.describe("Who may call."),
 });

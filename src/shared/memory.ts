@@ -2,9 +2,11 @@
  * The shared memory of one process: allocated once by the main thread, handed to every thread when
  * it starts, and kept when a thread is replaced. Pages that are never touched cost nothing.
  */
+import { allocateConnectionCounts, type ConnectionCountBuffers } from "./connections.ts";
 import { allocateLimits } from "./limits.ts";
 import { METRIC_FIELDS } from "./metrics.ts";
 import { allocateTraceCounts } from "./trace-counts.ts";
+import { TICKETS_BYTES } from "./tickets.ts";
 
 export interface SharedMemory {
   readonly workers: number;
@@ -18,6 +20,9 @@ export interface SharedMemory {
   readonly traces: SharedArrayBuffer;
   /** One number a worker, which it moves on while its event loop goes round. */
   readonly heartbeats: SharedArrayBuffer;
+  readonly connections: ConnectionCountBuffers;
+  /** See TicketSecret. */
+  readonly tickets: SharedArrayBuffer;
 }
 
 /** Slots of metrics: pairs of route and revision that can be told apart. A power of two. */
@@ -43,5 +48,7 @@ export function allocateSharedMemory(workers: number): SharedMemory {
     limits: allocateLimits(LIMIT_CELLS_MAX),
     traces: allocateTraceCounts(),
     heartbeats: new SharedArrayBuffer(workers * 4),
+    connections: allocateConnectionCounts(workers),
+    tickets: new SharedArrayBuffer(TICKETS_BYTES),
   };
 }

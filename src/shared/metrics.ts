@@ -67,6 +67,8 @@ export const WORKER_FIELD = {
   accessLogDropped: 1,
   /** Spans that found no room on their way to the trace thread. */
   spansDropped: 2,
+  /** Ended before a request could be read: handshakes that failed, limits, headers of proxies. */
+  connectionsRefused: 3,
 } as const;
 
 /** A worker's side: writes to one stripe. */

@@ -114,6 +114,30 @@ const CHANGING: readonly string[] = [
   `{apiVersion: sluice.dev/v1alpha1, kind: BackendTrafficPolicy, metadata: {name: pN}, spec: {
     targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: hV}],
     split: {hash: {sourceIP: true}}}}`,
+  `{apiVersion: sluice.dev/v1alpha1, kind: BackendTrafficPolicy, metadata: {name: qN}, spec: {
+    targetRefs: [{group: gateway.networking.k8s.io, kind: GRPCRoute, name: gV}],
+    mergeType: JSONMerge, retry: {numRetries: V}}}`,
+  `{apiVersion: sluice.dev/v1alpha1, kind: BackendTrafficPolicy, metadata: {name: outer}, spec: {
+    targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: edge}],
+    requestBuffer: {limit: 1V}}}`,
+  `{apiVersion: gateway.networking.k8s.io/v1, kind: GRPCRoute, metadata: {name: gN},
+    spec: {parentRefs: [{name: edge, sectionName: http}], hostnames: [gV.example.com],
+      rules: [{backendRefs: [{name: sV, port: 80}]}]}}`,
+  `{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: fN},
+    spec: {parentRefs: [{name: edge}], hostnames: [gV.example.com, "*.example.com"], rules: [{
+      filters: [{type: ExtensionRef, extensionRef: {group: sluice.dev, kind: HTTPRouteFilter, name: xN}},
+        {type: RequestMirror, requestMirror: {backendRef: {name: sV, port: 80}}}],
+      backendRefs: [{name: s1, port: 80}]}]}}`,
+  `{apiVersion: sluice.dev/v1alpha1, kind: HTTPRouteFilter, metadata: {name: xN}, spec: {
+    directResponse: {statusCode: 200, body: {type: ValueRef, valueRef: {kind: ConfigMap, name: ca}}}}}`,
+  `{apiVersion: v1, kind: Endpoints, metadata: {name: sN},
+    subsets: [{addresses: [{ip: 10.1.0.V}], ports: [{name: web, port: 300V}]}]}`,
+  `{apiVersion: v1, kind: Service, metadata: {name: sN},
+    spec: {ports: [{port: 80, appProtocol: kubernetes.io/ws}]}}`,
+  `{apiVersion: gateway.networking.k8s.io/v1, kind: GatewayClass, metadata: {name: sluice},
+    spec: {controllerName: controller.example/V}}`,
+  `{apiVersion: gateway.networking.k8s.io/v1, kind: GatewayClass, metadata: {name: sluice},
+    spec: {controllerName: sluice.dev/gateway-controller}}`,
 ];
 
 const step = record({

@@ -131,7 +131,9 @@ describe("a real client and a real server", () => {
     );
     await client.until(({ received }) => received.endsWith("\r\n\r\n"));
     const [head = ""] = app.got;
-    const names = [...head.matchAll(/^([^:\r\n]+):/gm)].map(([, name]) => String(name).toLowerCase());
+    const names = [...head.matchAll(/^([^:\r\n]+):/gm)].map(([, name]) =>
+      String(name).toLowerCase(),
+    );
     names.sort();
     assert.deepEqual(names, [
       "connection",

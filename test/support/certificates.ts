@@ -1,7 +1,11 @@
 /**
  * Certificates for tests. Those of SERVED are constant, for golden files; they were made for these
- * tests alone and vouch for nothing. Tests on sockets make theirs when they run.
+ * tests alone and vouch for nothing. Tests on sockets have theirs made by the openssl command.
  */
+import { execFileSync } from "node:child_process";
+import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
 
 export interface TestCertificate {
   readonly certificate: string;
@@ -51,3 +55,83 @@ fi55LCm6RY2jC5N3qgTvC341T5a9ES+yrEUHcyYH7aeYou50r2OMsHQh
 `,
   },
 ];
+
+export interface IssueOptions {
+  /** "DNS:shop.example,URI:spiffe://x/app". */
+  readonly names: string;
+  readonly subject?: string;
+  readonly kind?: "ec" | "rsa";
+}
+
+/** Whether the openssl command is there, which makes certificates. */
+export function hasOpenssl(): boolean {
+  try {
+    execFileSync("openssl", ["version"], { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** A certificate authority with a folder of its own, which is gone at the end. */
+export class TestAuthority implements Disposable {
+  readonly directory = mkdtempSync(path.join(tmpdir(), "sluice-certificates-"));
+  readonly certificate: string;
+  #issued = 0;
+
+  constructor(name = "Test Authority") {
+    const out = ["-keyout", this.#file("ca.key"), "-out", this.#file("ca.crt"), "-days", "2"];
+    openssl(["req", "-x509", ...newKey("ec"), ...out, "-subj", `/CN=${name}`]);
+    chmodSync(this.#file("ca.key"), 0o600);
+    this.certificate = readFileSync(this.#file("ca.crt"), "utf8");
+  }
+
+  issue(options: IssueOptions): TestCertificate {
+    const name = `issued-${this.#issued++}`;
+    const [key, request, cert, extensions] = ["key", "csr", "crt", "ext"].map((ending) =>
+      this.#file(`${name}.${ending}`),
+    ) as [string, string, string, string];
+    const subject = ["-subj", options.subject ?? `/CN=${name}`];
+    openssl(["req", ...newKey(options.kind ?? "ec"), "-keyout", key, "-out", request, ...subject]);
+    chmodSync(key, 0o600);
+    writeFileSync(extensions, `subjectAltName=${options.names}\nbasicConstraints=CA:FALSE\n`);
+    const signer = ["-CA", this.#file("ca.crt"), "-CAkey", this.#file("ca.key"), "-CAcreateserial"];
+    openssl([
+      "x509",
+      "-req",
+      "-in",
+      request,
+      ...signer,
+      "-days",
+      "2",
+      "-extfile",
+      extensions,
+      "-out",
+      cert,
+    ]);
+    return { certificate: readFileSync(cert, "utf8"), privateKey: readFileSync(key, "utf8") };
+  }
+
+  /** Puts a text into a file that only its owner may read; returns its path. */
+  write(name: string, content: string): string {
+    writeFileSync(this.#file(name), content, { mode: 0o600 });
+    return this.#file(name);
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.directory, { recursive: true });
+  }
+
+  #file(name: string): string {
+    return path.join(this.directory, name);
+  }
+}
+
+function newKey(kind: "ec" | "rsa"): string[] {
+  const parameters = kind === "ec" ? ["-pkeyopt", "ec_paramgen_curve:prime256v1"] : [];
+  return ["-newkey", kind === "ec" ? "ec" : "rsa:2048", ...parameters, "-nodes"];
+}
+
+function openssl(args: readonly string[]): void {
+  execFileSync("openssl", args, { stdio: "ignore" });
+}

@@ -10,9 +10,9 @@ import { NO_ACCESS_LOG, type AccessLog } from "../../src/proxy/access-log.ts";
 import { Linker } from "../../src/proxy/link.ts";
 import type { Timeouts } from "../../src/proxy/plane.ts";
 import { DataPlane, type DataPlaneOptions } from "../../src/proxy/server.ts";
+import { ConnectionCounts } from "../../src/shared/connections.ts";
 import { Gates } from "../../src/shared/gates.ts";
 import { Limits } from "../../src/shared/limits.ts";
-import { allocateSharedMemory } from "../../src/shared/memory.ts";
 import type { Sampler } from "../../src/trace/trace-context.ts";
 import {
   FIELD,
@@ -21,6 +21,8 @@ import {
   WORKER_FIELD,
   WORKER_KEY,
 } from "../../src/shared/metrics.ts";
+import { allocateSharedMemory, type SharedMemory } from "../../src/shared/memory.ts";
+import { TicketSecret } from "../../src/shared/tickets.ts";
 
 export interface GatewayOptions {
   readonly parts: readonly Part[];
@@ -31,6 +33,10 @@ export interface GatewayOptions {
   readonly onBug?: (error: unknown) => void;
   readonly credentials?: ReadonlyMap<string, string>;
   readonly sampler?: Sampler;
+  /** Shared with other gateways, as workers of one process share it. */
+  readonly memory?: SharedMemory;
+  /** Which worker of that memory; 0 if absent. */
+  readonly worker?: number;
 }
 
 export interface TestGateway extends AsyncDisposable {
@@ -39,7 +45,10 @@ export interface TestGateway extends AsyncDisposable {
   readonly plane: DataPlane;
   readonly gates: Gates;
   /** Links further parts, as a new generation would; resolves to the sockets that failed. */
-  link(parts: readonly Part[]): Promise<readonly PartFailure[]>;
+  link(
+    parts: readonly Part[],
+    credentials?: ReadonlyMap<string, string>,
+  ): Promise<readonly PartFailure[]>;
   /** One field of the row of (route, arm); 0 where there is no row. */
   metric(field: keyof typeof FIELD, arm?: string, route?: string): number;
   /** One field of what concerns no route. */
@@ -49,10 +58,11 @@ export interface TestGateway extends AsyncDisposable {
 export const SOCKET_KEY = "socket/127.0.0.1:0";
 
 export async function testGateway(options: GatewayOptions): Promise<TestGateway> {
-  const memory = allocateSharedMemory(1);
+  const memory = options.memory ?? allocateSharedMemory(1);
+  const worker = options.worker ?? 0;
   const gates = new Gates(memory.gates);
   const limits = new Limits(memory.limits);
-  const metrics = new MetricRecorder(memory.metrics, 0);
+  const metrics = new MetricRecorder(memory.metrics, worker);
   const reader = new MetricReader(memory.metrics);
   const linker = new Linker({ metrics, gates, limitSeed: limits.seed });
   const plane = new DataPlane({
@@ -64,6 +74,8 @@ export async function testGateway(options: GatewayOptions): Promise<TestGateway>
     clock: systemClock,
     sampler: options.sampler,
     ...(options.accessLines === undefined ? {} : { accessLines: options.accessLines }),
+    tickets: new TicketSecret(memory.tickets),
+    connections: new ConnectionCounts(memory.connections, worker),
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
     ...(options.onBug === undefined ? {} : { onBug: options.onBug }),
   });
@@ -75,7 +87,7 @@ export async function testGateway(options: GatewayOptions): Promise<TestGateway>
     url: `http://127.0.0.1:${port}`,
     plane,
     gates,
-    link: (parts) => plane.apply(linker.link(parts)),
+    link: (parts, credentials) => plane.apply(linker.link(parts, credentials)),
     metric(field, arm = "", route = "default/test") {
       return reader.read(route, arm)?.[FIELD[field]] ?? 0;
     },
