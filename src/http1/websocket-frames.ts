@@ -28,7 +28,15 @@ export class FrameTracker {
   /** Follows bytes that pass, from `start` to `end`. */
   pass(bytes: Uint8Array, start: number, end: number): void {
     let at = start;
-    while (at < end) at = this.#step(bytes, at, end);
+    while (at < end) {
+      const whole = this.#left === 0 && this.#seen === 0 ? wholeFrame(bytes, at, end) : -1;
+      if (whole === -1) {
+        at = this.#step(bytes, at, end);
+      } else {
+        if (((bytes[at] as number) & 0x0f) === CLOSE) this.closed = true;
+        at = whole;
+      }
+    }
   }
 
   /**
@@ -89,6 +97,15 @@ export class FrameTracker {
   #ended(): void {
     if ((this.#first & 0x0f) === CLOSE) this.closed = true;
   }
+}
+
+/** Where a short frame that begins at `at` ends, if all of it is there; else -1. */
+function wholeFrame(bytes: Uint8Array, at: number, end: number): number {
+  if (end - at < 2) return -1;
+  const second = bytes[at + 1] as number;
+  const length = second & 0x7f;
+  const frameEnd = at + 2 + (second & MASKED ? 4 : 0) + length;
+  return length < 126 && frameEnd <= end ? frameEnd : -1;
 }
 
 /** "Going away" (RFC 6455 §7.4.1): the server stops, or the page is left. */
