@@ -147,6 +147,13 @@ export const ERRORS = {
     outcome: "connect",
     message: "The backend cannot be connected to",
   },
+  upstream_certificate_invalid: {
+    ...UPSTREAM,
+    status: 502,
+    retry: "next",
+    outcome: "connect",
+    message: "The backend's certificate is not that of the backend",
+  },
   upstream_reset: {
     ...UPSTREAM,
     status: 502,

@@ -6,6 +6,7 @@
 import type { X509Certificate } from "node:crypto";
 import type { ClientPart } from "../compile/program.ts";
 import type { RequestHead } from "../http1/request-head.ts";
+import { altNamesIn } from "./alt-names.ts";
 import type { Secure } from "./arrival.ts";
 
 type Policy = NonNullable<ClientPart["forwardedClientCert"]>;
@@ -76,8 +77,11 @@ export function clientCertElement(
   { client, chain, own }: CertificatesOfConnection,
   details: Policy["details"],
 ): string {
-  const names = namesOf(client);
-  const by = own === undefined ? [] : namesOf(own).filter(({ type }) => type === "URI");
+  const names = altNamesIn(client.subjectAltName ?? "");
+  const by =
+    own === undefined
+      ? []
+      : altNamesIn(own.subjectAltName ?? "").filter(({ type }) => type === "URI");
   const pairs = by.map(({ value }) => `By=${quoted(value)}`);
   pairs.push(`Hash=${client.fingerprint256.replaceAll(":", "").toLowerCase()}`);
   if (details.includes("Cert")) pairs.push(`Cert="${encodeURIComponent(client.toString())}"`);
@@ -119,21 +123,4 @@ function escapedName(name: string): string {
 /** RFC 2253: the most specific part first, as Envoy and OpenSSL write subjects. */
 export function subjectText(certificate: X509Certificate): string {
   return certificate.subject.split("\n").toReversed().join(",");
-}
-
-interface AltName {
-  readonly type: string;
-  readonly value: string;
-}
-
-const ALT_NAME = /(DNS|URI):("(?:[^"\\]|\\.)*"|[^,]*)/g;
-
-/** DNS names and URIs of a certificate. node:crypto writes odd ones as JSON strings. */
-function namesOf(certificate: X509Certificate): readonly AltName[] {
-  return [...(certificate.subjectAltName ?? "").matchAll(ALT_NAME)].map(
-    ([, type = "", text = ""]) => ({
-      type,
-      value: text.startsWith('"') ? (JSON.parse(text) as string) : text,
-    }),
-  );
 }

@@ -16,6 +16,7 @@ import { isWorn, type Endpoint, type PoolUse } from "./endpoint.ts";
 import { Http2Upstream } from "./http2-upstream.ts";
 import type { Outbox } from "./outbox.ts";
 import type { TimerWheel } from "./timer-wheel.ts";
+import { isUntrusted } from "./upstream-tls.ts";
 import type { UpstreamEvents, UpstreamStream } from "./upstream-stream.ts";
 
 /** Streams of one session, where the backend does not allow fewer. */
@@ -121,6 +122,7 @@ export class Http2Session {
   #pingAtMs = performance.now() + PING_EVERY_MS;
   #pingedMs = -1;
   #gone = false;
+  #untrusted = false;
 
   constructor(deps: Http2Deps, idleTimeoutMs: number, onGone: (session: Http2Session) => void) {
     this.events = deps.events;
@@ -130,6 +132,9 @@ export class Http2Session {
     this.#idleTimeoutMs = idleTimeoutMs;
     this.#onGone = onGone;
     this.#socket = deps.openSocket();
+    this.#socket.on("error", (error) => {
+      this.#untrusted ||= isUntrusted(error);
+    });
     const options: SessionOptions = {
       createConnection: () => this.#socket,
       settings: {
@@ -206,7 +211,8 @@ export class Http2Session {
 
   #closed(): void {
     this.#leaves();
-    const code = this.connecting ? "upstream_connect_failed" : "upstream_reset";
+    const failed = this.#untrusted ? "upstream_certificate_invalid" : "upstream_connect_failed";
+    const code = this.connecting ? failed : "upstream_reset";
     for (const stream of this.#streams) stream.lost(code);
     this.#socket.destroy();
   }

@@ -25,6 +25,7 @@ import type {
   LinkedAuth,
   LinkedBackend,
   LinkedDirectResponse,
+  LinkedCertificate,
   LinkedLimit,
   LinkedLimitHeader,
   LinkedModelRule,
@@ -37,6 +38,7 @@ import type {
 /** What a rule needs of its surroundings. */
 export interface RuleLinks {
   split(key: PartKey): Cell<LinkedSplit>;
+  certificate(key: PartKey): Cell<LinkedCertificate>;
   clientOf(keys: PartKey, digest: string): string | undefined;
   /** The metrics row of a route as a whole. */
   row(route: string): number;
@@ -57,7 +59,7 @@ export function linkRule(part: RulePart, links: RuleLinks): LinkedRule {
     redirect: filters.redirect ?? null,
     directResponse: linkDirectResponse(filters.directResponse),
     responseEdits: linkEdits(filters.responseHeaders, undefined),
-    habits: linkHabits(part),
+    habits: linkHabits(part, links),
     requestTimeoutMs: part.requestTimeoutMs ?? 0,
     backendRequestTimeoutMs: part.backendRequestTimeoutMs ?? 0,
     models: null,
@@ -77,16 +79,25 @@ export function linkModelRoute(part: ModelRoutePart, links: RuleLinks): LinkedRu
     redirect: null,
     directResponse: null,
     responseEdits: null,
-    habits: null,
+    habits: linkHabits(part, links),
     requestTimeoutMs: 0,
     backendRequestTimeoutMs: 0,
     models: part.rules.map((rule) => linkModelRule(rule, links)),
   };
 }
 
-function linkHabits({ grpc, connections }: RulePart): Habits | null {
-  if (grpc === undefined && connections === undefined) return null;
-  return { grpc: grpc ?? false, limits: connections ?? {} };
+function linkHabits(
+  {
+    grpc,
+    connections,
+    clientCertificate,
+  }: Pick<RulePart, "grpc" | "connections" | "clientCertificate">,
+  links: RuleLinks,
+): Habits | null {
+  if (grpc === undefined && connections === undefined && clientCertificate === undefined)
+    return null;
+  const certificate = clientCertificate === undefined ? null : links.certificate(clientCertificate);
+  return { grpc: grpc ?? false, limits: connections ?? {}, clientCertificate: certificate };
 }
 
 function linkDirectResponse(direct: DirectResponse | undefined): LinkedDirectResponse | null {

@@ -102,6 +102,7 @@ export class Linker {
     this.#options = options;
     this.#links = {
       split: (key) => this.#cell<LinkedSplit>(key),
+      certificate: (key) => this.#cell<LinkedCertificate>(key),
       clientOf: (keys, digest) => this.#clientOf(keys, digest),
       row: (route) => options.metrics.row(route, ""),
       seed: options.limitSeed,

@@ -4,17 +4,17 @@
  * generations, with its idle connections and its count of requests in flight.
  */
 import { connect, type NetConnectOpts, type Socket } from "node:net";
-import { connect as connectTls } from "node:tls";
 import type { Random } from "../base/random.ts";
 import type { EndpointAddress, PoolPart } from "../compile/program.ts";
 import { jsonText } from "./access-log.ts";
 import { isWorn, type Endpoint, type PoolUse } from "./endpoint.ts";
 import { Http2Endpoint } from "./http2-session.ts";
-import type { Habits, LinkedPool } from "./snapshot.ts";
+import type { Habits, LinkedCertificate, LinkedPool } from "./snapshot.ts";
 import { KEEP_ALIVE_MS } from "./plane.ts";
 import { ReadBuffer } from "./read-buffer.ts";
 import { readDirectly } from "./socket-handle.ts";
 import { TextWriter } from "./text-writer.ts";
+import { isUntrusted, SecureOrigin } from "./upstream-tls.ts";
 import { Upstream, type UpstreamDeps } from "./upstream.ts";
 
 /** What endpoints share: one read buffer for all plain connections of the worker. */
@@ -28,18 +28,24 @@ const KEEP_ALIVE = { keepAlive: true, keepAliveInitialDelay: KEEP_ALIVE_MS } as 
 
 export class Http1Endpoint implements Endpoint {
   readonly address: EndpointAddress;
-  readonly tls: PoolPart["tls"];
   readonly text: string;
   inFlight = 0;
   connections = 0;
   readonly #idle: Upstream[] = [];
+  readonly #origin: SecureOrigin | null;
   readonly #shared: Shared;
 
-  constructor(address: EndpointAddress, tls: PoolPart["tls"], shared: Shared) {
+  /** `origin` is null where it is spoken to in plain text. */
+  constructor(address: EndpointAddress, origin: SecureOrigin | null, shared: Shared) {
     this.address = address;
-    this.tls = tls;
+    this.#origin = origin;
     this.text = addressText(address);
     this.#shared = shared;
+  }
+
+  /** Whether it is spoken to by TLS. */
+  get secure(): boolean {
+    return this.#origin !== null;
   }
 
   hasRoom({ connectionsPerEndpointMax }: PoolUse): boolean {
@@ -65,10 +71,14 @@ export class Http1Endpoint implements Endpoint {
     upstream.idleTimeoutMs = use.idleTimeoutMs;
     this.connections++;
     this.#shared.live.add(this);
-    upstream.socket = this.tls === undefined ? this.#plain(upstream) : this.#secure(upstream);
+    const origin = this.#origin;
+    upstream.socket = origin === null ? this.#plain(upstream) : this.#secure(upstream, origin);
     const { socket } = upstream;
-    upstream.writer = new TextWriter(socket, this.tls === undefined);
-    socket.on("error", () => upstream.closed(false));
+    upstream.writer = new TextWriter(socket, origin === null);
+    socket.on("error", (error) => {
+      if (isUntrusted(error)) upstream.fail("upstream_certificate_invalid");
+      else upstream.closed(false);
+    });
     socket.on("end", () => upstream.closed(true));
     socket.on("close", () => upstream.closed(false));
     socket.on("drain", () => {
@@ -99,8 +109,8 @@ export class Http1Endpoint implements Endpoint {
     return socket;
   }
 
-  #secure(upstream: Upstream): Socket {
-    const socket = openSocket(this.address, this.tls, "http/1.1");
+  #secure(upstream: Upstream, origin: SecureOrigin): Socket {
+    const socket = openSocket(this.address, origin, "http/1.1");
     socket.on("secureConnect", () => this.#connected(upstream));
     socket.on("data", (bytes: Buffer) => upstream.read(ReadBuffer.over(bytes), bytes.length));
     return socket;
@@ -147,9 +157,15 @@ export interface PoolRuntime {
   readonly endpoints: readonly Endpoint[];
 }
 
+/** What a rule's habits come to with the certificate that it presents now. */
+interface Habitual {
+  readonly certificate: LinkedCertificate | null;
+  readonly runtimes: WeakMap<LinkedPool, PoolRuntime>;
+}
+
 export class Pools {
   readonly #runtimes = new WeakMap<LinkedPool, PoolRuntime>();
-  readonly #habitual = new WeakMap<Habits, WeakMap<LinkedPool, PoolRuntime>>();
+  readonly #habitual = new WeakMap<Habits, Habitual>();
   readonly #endpoints = new Map<string, WeakRef<Endpoint>>();
   readonly #shared: Shared;
 
@@ -160,37 +176,48 @@ export class Pools {
 
   /** `habits`: how the rule uses connections, where it does so in a way of its own. */
   of(pool: LinkedPool, habits: Habits | null): PoolRuntime {
-    const runtimes = habits === null ? this.#runtimes : this.#runtimesOf(habits);
+    const certificate = habits?.clientCertificate?.value ?? null;
+    const runtimes = habits === null ? this.#runtimes : this.#runtimesOf(habits, certificate);
     let runtime = runtimes.get(pool);
     if (runtime === undefined) {
       const part = habits === null ? pool.part : useOf(pool.part, habits);
-      const endpoints = part.endpoints.map((address) => this.#endpoint(address, part));
+      const endpoints = part.endpoints.map((address) => this.#endpoint(address, part, certificate));
       runtime = { part, endpoints };
       runtimes.set(pool, runtime);
     }
     return runtime;
   }
 
-  #runtimesOf(habits: Habits): WeakMap<LinkedPool, PoolRuntime> {
-    let runtimes = this.#habitual.get(habits);
-    if (runtimes === undefined) {
-      runtimes = new WeakMap();
-      this.#habitual.set(habits, runtimes);
+  #runtimesOf(
+    habits: Habits,
+    certificate: LinkedCertificate | null,
+  ): WeakMap<LinkedPool, PoolRuntime> {
+    let habitual = this.#habitual.get(habits);
+    // Connections that were made with another certificate are those of another endpoint.
+    if (habitual?.certificate !== certificate) {
+      habitual = { certificate, runtimes: new WeakMap() };
+      this.#habitual.set(habits, habitual);
     }
-    return runtimes;
+    return habitual.runtimes;
   }
 
-  #endpoint(address: EndpointAddress, { tls, protocol }: PoolPart): Endpoint {
-    const key = JSON.stringify([address, tls ?? null, protocol ?? null]);
+  #endpoint(
+    address: EndpointAddress,
+    { tls, protocol }: PoolPart,
+    certificate: LinkedCertificate | null,
+  ): Endpoint {
+    const shown = tls === undefined ? null : certificate;
+    const key = JSON.stringify([address, tls ?? null, protocol ?? null, shown?.part ?? null]);
     const known = this.#endpoints.get(key)?.deref();
     if (known !== undefined) return known;
+    const origin = tls === undefined ? null : new SecureOrigin(tls, shown);
     const endpoint =
       protocol === undefined
-        ? new Http1Endpoint(address, tls, this.#shared)
+        ? new Http1Endpoint(address, origin, this.#shared)
         : new Http2Endpoint(address, addressText(address), {
             ...this.#shared,
             scheme: protocol === "h2" ? "https" : "http",
-            openSocket: () => openSocket(address, tls, "h2"),
+            openSocket: () => openSocket(address, origin, "h2"),
           });
     this.#endpoints.set(key, new WeakRef(endpoint));
     return endpoint;
@@ -248,20 +275,15 @@ function addressText(address: EndpointAddress): string {
 /** Begins a connection to `address`, over TLS where the pool says so. */
 function openSocket(
   address: EndpointAddress,
-  tls: PoolPart["tls"],
+  origin: SecureOrigin | null,
   protocol: "http/1.1" | "h2",
 ): Socket {
   const target =
     "unixPath" in address
       ? { path: address.unixPath }
       : { host: address.host, port: address.port, noDelay: true, ...KEEP_ALIVE };
-  if (tls === undefined) return connect(target);
-  const socket = connectTls({
-    ...target,
-    servername: tls.serverName,
-    ALPNProtocols: [protocol],
-    ...(tls.caCertificates === undefined ? {} : { ca: tls.caCertificates }),
-  });
+  if (origin === null) return connect(target);
+  const socket = origin.open(target, protocol);
   socket.setNoDelay(true);
   socket.setKeepAlive(true, KEEP_ALIVE_MS);
   if (protocol === "h2") {

@@ -21,7 +21,11 @@ export function referencesOf(part: Part): readonly PartKey[] {
     case "rule":
       return [...splitsOf(part.backends), ...keysOf(part.auth), ...named(part.clientCertificate)];
     case "models":
-      return [...part.rules.flatMap((rule) => splitsOf(rule.backends)), ...keysOf(part.auth)];
+      return [
+        ...part.rules.flatMap((rule) => splitsOf(rule.backends)),
+        ...keysOf(part.auth),
+        ...named(part.clientCertificate),
+      ];
     case "split":
       return part.arms.map((arm) => arm.pool);
     case "keys":

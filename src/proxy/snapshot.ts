@@ -149,6 +149,8 @@ export interface WeightedSet {
 export interface Habits {
   readonly grpc: boolean;
   readonly limits: ConnectionLimits;
+  /** What is presented to backends with TLS; null for nothing. */
+  readonly clientCertificate: Cell<LinkedCertificate> | null;
 }
 
 export interface LinkedRule extends WeightedSet {

@@ -262,7 +262,7 @@ export class Upstream implements UpstreamStream, BodySink {
   /** What follows the head is not HTTP any more, if that was asked for. */
   #switch(head: ResponseHead, buffer: Buffer, { at, end }: { at: number; end: number }): void {
     const { exchange, socket } = this;
-    const direct = this.endpoint.tls === undefined;
+    const direct = !this.endpoint.secure;
     const host = { socket, direct, onDone: () => this.cancel() };
     const tunnel = exchange === null ? null : this.events.switched(exchange, head, host);
     if (tunnel === null) {

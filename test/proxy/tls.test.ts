@@ -112,7 +112,7 @@ describe("TLS upstream", { skip: hasOpenssl() ? false : "openssl makes the certi
       await using gateway = await testGateway({ parts: oneRoute({ stable: [port], pool }) });
       using client = new RawClient(gateway.port);
       client.send(GET);
-      assert.match(await client.responses(1), /^HTTP\/1\.1 502 .*upstream_connect_failed/s);
+      assert.match(await client.responses(1), /^HTTP\/1\.1 502 .*upstream_certificate_invalid/s);
       assert.equal(gateway.metric("connect", STABLE), 1);
     });
   }

@@ -1,0 +1,229 @@
+/** Clients that present certificates: who is let in, and what backends and the log hear of them. */
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { after, before, describe, test } from "node:test";
+import type { ConnectionOptions, TLSSocket } from "node:tls";
+import type { ClientPart, ListenerTls, Part } from "../../src/compile/program.ts";
+import { allocateSharedMemory } from "../../src/shared/memory.ts";
+import { TicketSecret } from "../../src/shared/tickets.ts";
+import { hasOpenssl, TestAuthority, type TestCertificate } from "../support/certificates.ts";
+import { type GatewayOptions, testGateway, type TestGateway } from "../support/gateway.ts";
+import {
+  ask,
+  privateKeys,
+  secureConnect,
+  secureParts,
+  type SecureListener,
+} from "../support/secure.ts";
+import { type Origin, origin } from "../support/upstream.ts";
+
+type Mode = NonNullable<ListenerTls["clientValidation"]>["mode"];
+
+describe("mutual TLS", { skip: hasOpenssl() ? false : "openssl makes the certificates" }, () => {
+  let servers: TestAuthority;
+  let clients: TestAuthority;
+  let strangers: TestAuthority;
+  let upstream: Origin;
+  let served: Record<"own", TestCertificate>;
+  const people: Record<string, TestCertificate | undefined> = {};
+
+  before(async () => {
+    servers = new TestAuthority("Servers");
+    clients = new TestAuthority("Clients");
+    strangers = new TestAuthority("Clients");
+    upstream = await origin();
+    served = { own: servers.issue({ names: "DNS:shop.example,URI:spiffe://x/edge" }) };
+    people["known"] = clients.issue({
+      names: "DNS:app.example,URI:spiffe://x/app",
+      subject: "/O=Shop/CN=app",
+    });
+    people["stranger"] = strangers.issue({ names: "DNS:app.example", subject: "/O=Shop/CN=app" });
+  });
+
+  after(async () => {
+    await upstream[Symbol.asyncDispose]();
+    for (const one of [servers, clients, strangers]) one[Symbol.dispose]();
+  });
+
+  function authorities(): Part {
+    return { type: "authorities", key: "authorities/clients", pem: clients.certificate };
+  }
+
+  async function gatewayWith(
+    listeners: readonly SecureListener[],
+    options: Partial<GatewayOptions> = {},
+  ): Promise<TestGateway> {
+    const route = { stable: [upstream.port] };
+    const more = [authorities()];
+    const parts = secureParts({ listeners, certificates: served, route, more });
+    return testGateway({ parts, credentials: privateKeys(served), ...options });
+  }
+
+  function listener(mode: Mode, client?: ClientPart, hostname = ""): SecureListener {
+    const clientValidation = { authorities: "authorities/clients", mode };
+    return {
+      hostname,
+      certificates: ["own"],
+      tls: { clientValidation },
+      ...(client !== undefined && { client }),
+    };
+  }
+
+  function as(who: string): ConnectionOptions {
+    const person = people[who];
+    return {
+      rejectUnauthorized: false,
+      ...(person !== undefined && { cert: person.certificate, key: person.privateKey }),
+    };
+  }
+
+  /** The first line of the answer, or "" where the connection ends without one. */
+  async function answerTo(port: number, options: ConnectionOptions): Promise<string> {
+    let socket: TLSSocket | undefined;
+    try {
+      socket = await secureConnect(port, options);
+      return (await ask(socket, "shop.example")).slice(0, 12);
+    } catch {
+      return "";
+    } finally {
+      socket?.destroy();
+    }
+  }
+
+  const LET_IN: readonly [mode: Mode, who: string, isLetIn: boolean][] = [
+    ["required", "known", true],
+    ["required", "stranger", false],
+    ["required", "nobody", false],
+    ["optional", "known", true],
+    ["optional", "stranger", false],
+    ["optional", "nobody", true],
+    ["insecure", "known", true],
+    ["insecure", "stranger", true],
+    ["insecure", "nobody", true],
+  ];
+
+  for (const version of ["TLSv1.2", "TLSv1.3"] as const) {
+    for (const [mode, who, isLetIn] of LET_IN) {
+      test(`${version}, ${mode}: ${who} is ${isLetIn ? "let in" : "kept out"}`, async () => {
+        await using gateway = await gatewayWith([listener(mode)]);
+        const count = upstream.requests.length;
+        const answer = await answerTo(gateway.port, { ...as(who), maxVersion: version });
+        assert.equal(answer, isLetIn ? "HTTP/1.1 200" : "");
+        assert.equal(upstream.requests.length - count, isLetIn ? 1 : 0);
+        assert.equal(gateway.worker("connectionsRefused"), isLetIn ? 0 : 1);
+      });
+    }
+  }
+
+  test("without its authorities a listener lets nobody in", async () => {
+    const route = { stable: [upstream.port] };
+    const parts = secureParts({ listeners: [listener("required")], certificates: served, route });
+    await using gateway = await testGateway({ parts, credentials: privateKeys(served) });
+    assert.equal(await answerTo(gateway.port, as("known")), "");
+  });
+
+  for (const version of ["TLSv1.2", "TLSv1.3"] as const) {
+    test(`${version}: a session from a listener that asks for nothing opens none that asks`, async () => {
+      const memory = allocateSharedMemory(1);
+      new TicketSecret(memory.tickets).replace(randomBytes(32));
+      const open: SecureListener = { hostname: "open.example", certificates: ["own"] };
+      const guarded = listener("required", undefined, "shop.example");
+      await using gateway = await gatewayWith([open, guarded], { memory });
+      const about = { rejectUnauthorized: false, maxVersion: version } as const;
+      const first = await secureConnect(gateway.port, { ...about, servername: "open.example" });
+      const told = once(first, "session") as Promise<[Buffer]>;
+      await ask(first, "open.example");
+      const session = version === "TLSv1.2" ? first.getSession() : (await told)[0];
+      first.destroy();
+      const options = {
+        ...about,
+        servername: "shop.example",
+        ...(session !== undefined && { session }),
+      };
+      assert.equal(await answerTo(gateway.port, options), "");
+    });
+
+    test(`${version}: a client's own session brings its certificate with it`, async () => {
+      const memory = allocateSharedMemory(1);
+      new TicketSecret(memory.tickets).replace(randomBytes(32));
+      const client = policy("SanitizeSet", ["Subject"]);
+      await using gateway = await gatewayWith([listener("required", client)], { memory });
+      const options = { ...as("known"), maxVersion: version };
+      const first = await secureConnect(gateway.port, options);
+      const told = once(first, "session") as Promise<[Buffer]>;
+      await ask(first, "shop.example");
+      const session = version === "TLSv1.2" ? first.getSession() : (await told)[0];
+      first.destroy();
+      const second = await secureConnect(gateway.port, {
+        ...options,
+        ...(session !== undefined && { session }),
+      });
+      assert.match(await ask(second, "shop.example"), /^HTTP\/1\.1 200/);
+      assert.equal(second.isSessionReused(), true);
+      assert.match(String(upstream.requests.at(-1)?.headers[XFCC]), /Subject="CN=app,O=Shop"$/);
+      second.destroy();
+    });
+  }
+
+  const XFCC = "x-forwarded-client-cert";
+
+  function policy(
+    mode: NonNullable<ClientPart["forwardedClientCert"]>["mode"],
+    details: NonNullable<ClientPart["forwardedClientCert"]>["details"] = [],
+  ): ClientPart {
+    return { type: "client", key: "client/default/p", forwardedClientCert: { mode, details } };
+  }
+
+  const PRESENTED = "Hash=0123;By=spiffe://proxy";
+  const OWN =
+    /^By=spiffe:\/\/x\/edge;Hash=[0-9a-f]{64};Subject="CN=app,O=Shop";URI=spiffe:\/\/x\/app$/;
+  const FORWARDED: readonly [
+    mode: NonNullable<ClientPart["forwardedClientCert"]>["mode"],
+    who: string,
+    value: RegExp | undefined,
+  ][] = [
+    ["Sanitize", "known", undefined],
+    ["ForwardOnly", "known", /^Hash=0123;By=spiffe:\/\/proxy$/],
+    ["ForwardOnly", "nobody", undefined],
+    ["AppendForward", "known", /^Hash=0123;By=spiffe:\/\/proxy,By=spiffe:\/\/x\/edge;Hash=/],
+    ["AppendForward", "nobody", undefined],
+    ["SanitizeSet", "known", OWN],
+    ["SanitizeSet", "nobody", undefined],
+    ["AlwaysForwardOnly", "nobody", /^Hash=0123;By=spiffe:\/\/proxy$/],
+  ];
+
+  for (const [mode, who, value] of FORWARDED) {
+    test(`${mode}, ${who}: ${value === undefined ? "no header" : "a header"} goes upstream`, async () => {
+      const adds = mode === "SanitizeSet" || mode === "AppendForward";
+      const client = policy(mode, adds ? ["Subject", "URI"] : []);
+      await using gateway = await gatewayWith([listener("optional", client)]);
+      const socket = await secureConnect(gateway.port, as(who));
+      // The third time the head is a known one.
+      for (let count = 0; count < 3; count++) {
+        await ask(socket, "shop.example", `X-Forwarded-Client-Cert: ${PRESENTED}\r\n`);
+        const header = upstream.requests.at(-1)?.headers[XFCC];
+        if (value === undefined) assert.equal(header, undefined);
+        else assert.match(String(header), value);
+      }
+      socket.destroy();
+    });
+  }
+
+  test("the log names the client's subject, and none that was not verified", async () => {
+    const lines: string[] = [];
+    const accessLog = {
+      line: (text: string) => void lines.push(text),
+      dropped: 0,
+      close: () => Promise.resolve(),
+      reopen: () => {},
+    };
+    await using gateway = await gatewayWith([listener("insecure")], { accessLog });
+    for (const who of ["known", "stranger"]) {
+      assert.equal(await answerTo(gateway.port, as(who)), "HTTP/1.1 200");
+    }
+    assert.match(lines[0] ?? "", /"client_subject":"CN=app,O=Shop"/);
+    assert.doesNotMatch(lines[1] ?? "", /client_subject/);
+    for (const line of lines) assert.doesNotThrow(() => JSON.parse(line));
+  });
+});
