@@ -22,6 +22,7 @@ export const SUPPORTED_FEATURES: readonly string[] = [
   "HTTPRoute307RedirectStatusCode",
   "HTTPRoute308RedirectStatusCode",
   "HTTPRouteBackendProtocolH2C",
+  "HTTPRouteBackendProtocolWebSocket",
   "HTTPRouteBackendRequestHeaderModification",
   "HTTPRouteBackendRequestRedirect",
   "HTTPRouteBackendTimeout",
