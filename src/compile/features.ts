@@ -27,6 +27,7 @@ export const SUPPORTED_FEATURES: readonly string[] = [
   "HTTPRouteBackendRequestRedirect",
   "HTTPRouteBackendTimeout",
   "HTTPRouteBackendURLRewrite",
+  "HTTPRouteCORS",
   "HTTPRouteHostRewrite",
   "HTTPRouteMethodMatching",
   "HTTPRouteNamedRouteRule",

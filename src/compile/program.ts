@@ -250,10 +250,8 @@ export interface HeaderEdits {
 
 export interface UrlRewrite {
   readonly hostname?: string;
-  /** The Host is the value of this header of the request (lower case), if it has it. */
+  /** The Host is the value of this header of the request (lower case), if it has one that is a host. */
   readonly hostnameHeader?: string;
-  /** The Host is the name of the endpoint, where that is reached by name. */
-  readonly hostnameBackend?: true;
   readonly path?: PathEdit;
 }
 

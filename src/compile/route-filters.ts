@@ -83,7 +83,6 @@ function readRewrite({
   };
   return {
     ...(hostname?.header !== undefined && { hostnameHeader: hostname.header.toLowerCase() }),
-    ...(hostname?.type === "Backend" && { hostnameBackend: true }),
     ...(edit !== undefined && { path: edit }),
   };
 }

@@ -203,6 +203,11 @@ export function forwardBody(x: Exchange, slice: Buffer): boolean {
     x.collector.slice(x, slice);
     return true;
   }
+  if (x.rule !== null && x.bytesIn > x.rule.bodyBytesMax) {
+    cancelAttempt(x);
+    respondError(x, "body_too_large");
+    return true;
+  }
   const { upstream } = x;
   if (upstream === null || !x.dispatched) {
     x.heldBytes += slice.length;

@@ -205,3 +205,10 @@ export function outcomeOf(code: ErrorCode): number {
 export function errorBody(code: string, message: string, requestId: string): string {
   return JSON.stringify({ error: { code, message, requestId } });
 }
+
+/** What became of a request: an error of the table, or an answer that is none. */
+export type Reason = ErrorCode | "ok" | "redirect" | "direct_response" | "preflight";
+
+export function isError(reason: Reason): reason is ErrorCode {
+  return Object.hasOwn(ERRORS, reason);
+}

@@ -7,7 +7,7 @@ import type { RequestHead } from "../http1/request-head.ts";
 import { FIELD } from "../shared/metrics.ts";
 import { Choice } from "./choose.ts";
 import type { Client } from "./client.ts";
-import type { ErrorCode } from "./error.ts";
+import type { Reason } from "./error.ts";
 import type { KnownHead } from "./known-head.ts";
 import type { Plane } from "./plane.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -86,8 +86,8 @@ export class Exchange {
 
   // The response.
   status = 0;
-  /** Machine-readable: "ok" or a code of the error table. */
-  reason: ErrorCode | "ok" | "redirect" = "ok";
+  /** Machine-readable. */
+  reason: Reason = "ok";
   responseStarted = false;
   /** The answer stands in the metrics already. */
   #counted = false;

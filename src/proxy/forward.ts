@@ -49,7 +49,7 @@ export function upstreamHead(x: Exchange, overrides: Overrides | null): string |
     overrides?.target ??
     (backend === null ? head.target : rewriteTarget(head, backend.pathEdits, auth));
   let text = `${head.method} ${target === "" ? "/" : target} HTTP/1.1\r\n`;
-  const host = overrides?.host ?? backend?.rewriteHost ?? null;
+  const host = overrides?.host ?? rewrittenHost(x);
   if (host !== null || head.absolute || head.authority === "") {
     head.dropName("host");
     text += `host: ${host ?? (head.authority === "" ? peer.localAuthority : head.authority)}\r\n`;
@@ -95,6 +95,17 @@ export function upstreamHead(x: Exchange, overrides: Overrides | null): string |
   return `${text}${overrides?.append ?? ""}\r\n`;
 }
 
+/** A host with or without a port: what else a header holds is no Host. */
+const AUTHORITY = /^(?:[\w.\-~%]{1,253}|\[[0-9a-fA-F:.]{2,45}\])(?::\d{1,5})?$/;
+
+function rewrittenHost({ choice, head }: Exchange): string | null {
+  const { backend } = choice;
+  if (backend === null) return null;
+  if (backend.rewriteHostFrom === null) return backend.rewriteHost;
+  const value = head.header(backend.rewriteHostFrom);
+  return value !== undefined && AUTHORITY.test(value) ? value : null;
+}
+
 /**
  * Drops a header that the gateway writes or that must not go on, and every line that CGI-style
  * servers would read as it: they make one variable of "x-user" and "x_user".
@@ -124,6 +135,7 @@ function isPlain({ head, choice, presentedId }: Exchange): boolean {
     !presentedId &&
     backend !== null &&
     backend.rewriteHost === null &&
+    backend.rewriteHostFrom === null &&
     backend.pathEdits.length === 0 &&
     head.untouched
   );

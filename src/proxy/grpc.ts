@@ -5,7 +5,7 @@
  */
 import type { HeaderBlock } from "../http1/header-block.ts";
 import type { Exchange } from "./exchange.ts";
-import type { ErrorCode } from "./error.ts";
+import type { Reason } from "./error.ts";
 
 const OK = 0;
 const UNKNOWN = 2;
@@ -35,7 +35,7 @@ const BY_HTTP_STATUS: ReadonlyMap<number, number> = new Map([
  * The gRPC status of an answer that the gateway gives itself. Where the time ran out that the request
  * was given, that is the deadline's own status and not that of a backend that is away.
  */
-export function grpcStatusOf(httpStatus: number, reason: ErrorCode | "ok" | "redirect"): number {
+export function grpcStatusOf(httpStatus: number, reason: Reason): number {
   if (httpStatus < 300) return OK;
   // Gateway API `GRPCRouteRule.backendRefs`: where HTTP has 500 for an invalid one.
   if (reason === "no_backend") return UNAVAILABLE;

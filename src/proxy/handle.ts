@@ -7,6 +7,7 @@ import { upgradeAsked } from "../http1/websocket.ts";
 import { admit } from "./admit.ts";
 import { startAttempt } from "./attempt.ts";
 import { choose } from "./choose.ts";
+import { isPreflight } from "./cors.ts";
 import type { Exchange } from "./exchange.ts";
 import { upstreamHead } from "./forward.ts";
 import { isAmbiguous, isMisdirected, matchRule } from "./match.ts";
@@ -19,6 +20,7 @@ import {
   respond,
   respondDirect,
   respondError,
+  respondPreflight,
   respondRedirect,
   respondRejection,
 } from "./respond.ts";
@@ -53,6 +55,11 @@ export function handleKnown(x: Exchange, known: KnownHead): void {
 
 function enter(x: Exchange, rule: LinkedRule): void {
   x.rule = rule;
+  // Browsers ask without the key that the request itself will have.
+  if (rule.cors !== null && isPreflight(x.head.method, x.head)) {
+    respondPreflight(x, rule.cors);
+    return;
+  }
   const { admitDeps } = x.plane;
   const rejection = admit(rule, x.head, x.client.peer.clientAddress, admitDeps);
   if (rejection !== null) {
@@ -61,10 +68,13 @@ function enter(x: Exchange, rule: LinkedRule): void {
   }
   x.clientId = admitDeps.clientId;
   setTimeouts(x, rule);
-  if (rule.redirect !== null) {
-    respondRedirect(x, rule.redirect.statusCode, locationOf(x, rule.redirect));
+  if (x.upgrade && !rule.websocket && rule.models === null) x.upgrade = false;
+  if (x.head.contentLength > rule.bodyBytesMax && rule.models === null) {
+    respondError(x, "body_too_large");
   } else if (rule.directResponse !== null) {
     respondDirect(x, rule.directResponse);
+  } else if (rule.redirect !== null) {
+    respondRedirect(x, rule.redirect.statusCode, locationOf(x, rule.redirect));
   } else if (rule.models !== null) {
     if (x.upgrade) {
       respondError(x, "upgrade_unsupported");
@@ -137,6 +147,15 @@ function forward(x: Exchange, rule: LinkedRule): void {
   const redirect = choice.backend?.redirect ?? null;
   if (redirect !== null) {
     respondRedirect(x, redirect.statusCode, locationOf(x, redirect));
+    return;
+  }
+  const own = choice.backend;
+  if (own !== null && own.directResponse !== null) {
+    respondDirect(x, own.directResponse);
+    return;
+  }
+  if (own !== null && own.cors !== null && isPreflight(x.head.method, x.head)) {
+    respondPreflight(x, own.cors);
     return;
   }
   if (none !== null) {

@@ -191,10 +191,12 @@ function saysAll({ head, presentedId, trace }: Exchange): boolean {
 /** Whether the rule changes nothing of a head on its way, whichever of its backends is chosen. */
 function changesNothing(rule: LinkedRule): boolean {
   if (rule.auth !== null || rule.redirect !== null || rule.models !== null) return false;
+  if (rule.cors !== null || rule.directResponse !== null) return false;
   for (const backend of rule.backends) {
     if (backend.requestEdits !== null || backend.responseEdits !== null) return false;
     if (backend.rewriteHost !== null || backend.pathEdits.length > 0) return false;
-    if (backend.redirect !== null) return false;
+    if (backend.rewriteHostFrom !== null || backend.cors !== null) return false;
+    if (backend.redirect !== null || backend.directResponse !== null) return false;
   }
   return true;
 }

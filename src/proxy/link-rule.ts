@@ -14,10 +14,12 @@ import type {
   PathEdit,
   RateLimit,
   RulePart,
+  UrlRewrite,
   ValueMatch,
   WeightedBackend,
 } from "../compile/program.ts";
 import type { DirectResponse } from "../compile/rule-part.ts";
+import { linkCors } from "./cors.ts";
 import { linkEdits, linkPathEdit } from "./rewrite.ts";
 import type {
   Cell,
@@ -58,6 +60,9 @@ export function linkRule(part: RulePart, links: RuleLinks): LinkedRule {
     limits: linkLimits(part.limits, links.seed),
     redirect: filters.redirect ?? null,
     directResponse: linkDirectResponse(filters.directResponse),
+    cors: filters.cors === undefined ? null : linkCors(filters.cors),
+    websocket: part.websocket ?? true,
+    bodyBytesMax: part.requestBodyBytesMax ?? Infinity,
     responseEdits: linkEdits(filters.responseHeaders, undefined),
     habits: linkHabits(part, links),
     requestTimeoutMs: part.requestTimeoutMs ?? 0,
@@ -78,6 +83,9 @@ export function linkModelRoute(part: ModelRoutePart, links: RuleLinks): LinkedRu
     limits: linkLimits(part.limits, links.seed),
     redirect: null,
     directResponse: null,
+    cors: null,
+    websocket: false,
+    bodyBytesMax: part.bodyBytesMax,
     responseEdits: null,
     habits: linkHabits(part, links),
     requestTimeoutMs: 0,
@@ -146,6 +154,7 @@ function linkBackend(
   links: RuleLinks,
 ): LinkedBackend {
   const inner = backend.filters ?? {};
+  const cors = inner.cors ?? outer.cors;
   linkPathEdit(outer.rewrite?.path);
   linkPathEdit(inner.rewrite?.path);
   return {
@@ -153,11 +162,23 @@ function linkBackend(
     split: backend.split === undefined ? null : links.split(backend.split),
     requestEdits: linkEdits(outer.requestHeaders, inner.requestHeaders),
     responseEdits: linkEdits(outer.responseHeaders, inner.responseHeaders),
-    rewriteHost: inner.rewrite?.hostname ?? outer.rewrite?.hostname ?? null,
+    ...(linkHost(inner.rewrite) ?? linkHost(outer.rewrite) ?? NO_HOST),
     pathEdits: [outer.rewrite?.path, inner.rewrite?.path].filter(isPathEdit),
     redirect: inner.redirect ?? null,
+    directResponse: linkDirectResponse(inner.directResponse),
+    cors: cors === undefined ? null : linkCors(cors),
     modelNameOverride: backend.modelNameOverride ?? null,
   };
+}
+
+type HostRewrite = Pick<LinkedBackend, "rewriteHost" | "rewriteHostFrom">;
+
+const NO_HOST: HostRewrite = { rewriteHost: null, rewriteHostFrom: null };
+
+function linkHost(rewrite: UrlRewrite | undefined): HostRewrite | undefined {
+  const { hostname, hostnameHeader } = rewrite ?? {};
+  if (hostname === undefined && hostnameHeader === undefined) return undefined;
+  return { rewriteHost: hostname ?? null, rewriteHostFrom: hostnameHeader ?? null };
 }
 
 function isPathEdit(edit: PathEdit | undefined): edit is PathEdit {

@@ -4,6 +4,7 @@
  */
 import type { ResponseHead } from "../http1/response-head.ts";
 import { UPGRADE_LINES } from "../http1/websocket.ts";
+import { CORS_RESPONSE_NAMES, responseLines, varyLine, type LinkedCors } from "./cors.ts";
 import type { Exchange } from "./exchange.ts";
 import type { KnownAnswer } from "./known-head.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
@@ -24,7 +25,9 @@ export function relayHead(x: Exchange, head: ResponseHead, whole: string | null)
   if (edits !== null) {
     for (const name of edits.drop) if (!FRAMING.has(name)) head.dropName(name);
   }
-  const added = addedLines(x, head) + (edits === null ? "" : edits.append);
+  const cors = x.choice.backend?.cors ?? null;
+  const said = cors === null ? "" : corsLines(x, head, cors);
+  const added = addedLines(x, head) + said + (edits === null ? "" : edits.append);
   if (x.tap !== null) x.tap.head(head.status, head.header("content-type"));
   if (whole !== null) x.bytesOut = whole.length;
   x.client.sendHead(x, head, added, whole);
@@ -39,6 +42,13 @@ export function relaySwitch(x: Exchange, head: ResponseHead): void {
     for (const name of edits.drop) if (!FRAMING.has(name)) head.dropName(name);
   }
   x.client.sendInterim(x, head, UPGRADE_LINES + (edits === null ? "" : edits.append));
+}
+
+/** What the gateway says to pages of other origins, in place of what the backend said. */
+function corsLines(x: Exchange, head: ResponseHead, cors: LinkedCors): string {
+  const lines = responseLines(cors, x.head.header("origin"));
+  if (lines !== "") for (const name of CORS_RESPONSE_NAMES) head.dropName(name);
+  return lines + varyLine(cors);
 }
 
 /** Sends an answer that stands whole in `from`, and whose head came before. */

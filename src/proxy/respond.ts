@@ -3,7 +3,8 @@
  * request; how they are framed is the client's (client.ts).
  */
 import type { Rejection } from "./admit.ts";
-import { errorBody, errorRow, type ErrorCode } from "./error.ts";
+import { preflightLines, responseLines, varyLine, type LinkedCors } from "./cors.ts";
+import { errorBody, errorRow, isError, type ErrorCode } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { grpcMessage, grpcStatusOf, isGrpc } from "./grpc.ts";
 import { HTTP2 } from "../http2/request.ts";
@@ -54,7 +55,14 @@ export function respondRedirect(x: Exchange, status: number, location: string): 
 
 /** A fixed answer that a route asks for instead of a backend. */
 export function respondDirect(x: Exchange, direct: LinkedDirectResponse): void {
+  x.reason = "direct_response";
   respond(x, { ...direct, headers: "" });
+}
+
+/** Tells a browser what it may ask for. */
+export function respondPreflight(x: Exchange, cors: LinkedCors): void {
+  x.reason = "preflight";
+  respond(x, { status: 200, headers: preflightLines(cors, x.head), contentType: "", body: "" });
 }
 
 /** Writes a complete answer and ends the exchange. */
@@ -71,6 +79,10 @@ export function respond(x: Exchange, answer: LocalAnswer): void {
   if (answer.contentType !== "") lines += `content-type: ${answer.contentType}\r\n`;
   if (answer.status !== 204) lines += `content-length: ${bytes}\r\n`;
   lines += answer.headers;
+  const cors = x.choice.backend?.cors ?? x.rule?.cors ?? null;
+  if (cors !== null && x.reason !== "preflight") {
+    lines += responseLines(cors, x.head.header("origin")) + varyLine(cors);
+  }
   if (edits !== null) lines += edits.append;
   const body = x.head.method === "HEAD" ? "" : answer.body;
   if (body !== "") x.bytesOut = bytes;
@@ -87,7 +99,7 @@ function respondGrpc(x: Exchange, { status, headers }: LocalAnswer): void {
   x.responseStarted = true;
   x.grpcStatus = grpcStatusOf(status, x.reason);
   const { reason } = x;
-  const said = reason === "ok" || reason === "redirect" ? reason : errorRow(reason).message;
+  const said = isError(reason) ? errorRow(reason).message : reason;
   const lines = `${x.plane.wallTime.dateLine(performance.now())}content-type: application/grpc\r\ngrpc-status: ${x.grpcStatus}\r\ngrpc-message: ${grpcMessage(said)}\r\n`;
   x.client.sendAnswer(x, 200, lines + headers, "");
   x.finish();

@@ -26,6 +26,7 @@ import type {
   SplitPart,
 } from "../compile/program.ts";
 import type { ConnectionLimits } from "../compile/rule-part.ts";
+import type { LinkedCors } from "./cors.ts";
 import type { HostTable } from "./host-table.ts";
 
 export interface Cell<T> {
@@ -167,6 +168,11 @@ export interface LinkedRule extends WeightedSet {
   readonly redirect: Redirect | null;
   /** As `redirect`; the body's bytes are written as they are. */
   readonly directResponse: LinkedDirectResponse | null;
+  readonly cors: LinkedCors | null;
+  /** Whether requests may become WebSockets. */
+  readonly websocket: boolean;
+  /** Longer bodies are refused; Infinity: no limit. */
+  readonly bodyBytesMax: number;
   /** Of the rule alone, for answers that no backend gives. */
   readonly responseEdits: LinkedEdits | null;
   /** Null for most rules. */
@@ -206,10 +212,15 @@ export interface LinkedBackend {
   readonly responseEdits: LinkedEdits | null;
   /** The Host that the upstream sees, or null for the client's. */
   readonly rewriteHost: string | null;
+  /** The header of the request that the Host is taken from; lower case. */
+  readonly rewriteHostFrom: string | null;
   /** Applied one after the other; see rewriteTarget (rewrite.ts). */
   readonly pathEdits: readonly PathEdit[];
-  /** A redirect that stands on this backendRef alone. */
+  /** A redirect or an answer that stands on this backendRef alone. */
   readonly redirect: Redirect | null;
+  readonly directResponse: LinkedDirectResponse | null;
+  /** That of the backendRef, or else of its rule. */
+  readonly cors: LinkedCors | null;
   readonly modelNameOverride: string | null;
 }
 

@@ -2,7 +2,7 @@
  * How an exchange ended, for the access log: who ended it, in which phase, and how long each phase took.
  * HAProxy's termination states and timers are the model; here they have words.
  */
-import { errorRow } from "./error.ts";
+import { errorRow, isError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 
 /**
@@ -18,7 +18,7 @@ export function endedBy(x: Exchange): EndedBy {
   const { reason, status, tunnelEndedBy } = x;
   if (tunnelEndedBy !== "") return tunnelEndedBy;
   if (reason === "ok") return x.attempts === 0 ? "gateway" : "backend";
-  if (reason === "redirect") return "gateway";
+  if (!isError(reason)) return "gateway";
   if (status === 499 || reason === "request_timed_out") return "client";
   return errorRow(reason).origin === "upstream" ? "backend" : "gateway";
 }

@@ -9,7 +9,7 @@ import type { RequestHead } from "../http1/request-head.ts";
 import type { AttemptRecord, RequestRecord } from "../trace/span-record.ts";
 import type { Sampler } from "../trace/trace-context.ts";
 import { SPAN_DIGITS, TraceIds } from "../trace/trace-ids.ts";
-import { errorRow, type ErrorCode } from "./error.ts";
+import { errorRow, isError, type ErrorCode } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import type { WallTime } from "./plane.ts";
 import type { Endpoint } from "./endpoint.ts";
@@ -69,7 +69,7 @@ export class Tracer {
     if (!trace.sampled && !trace.failed && x.status < 500) return;
     const attempts = trace.ended ?? [];
     if (trace.attempting) {
-      const code = x.reason === "ok" || x.reason === "redirect" ? null : x.reason;
+      const code = isError(x.reason) ? x.reason : null;
       attempts.push(this.#attempt(x, trace, code, nowMs));
     }
     this.#outlet.add(this.#request(x, trace, attempts, nowMs));
@@ -102,7 +102,7 @@ export class Tracer {
       peerAddress: peer.clientAddress,
       userAgent: kept(head.header("user-agent")),
       status: x.status,
-      error: x.reason === "ok" || x.reason === "redirect" ? "" : failureOf(x.reason),
+      error: isError(x.reason) ? failureOf(x.reason) : "",
       endedBy: endedBy(x),
       requestId: kept(x.requestId),
       route: rule === null ? "" : rule.route,

@@ -72,27 +72,14 @@ function checkRegex(value: z.infer<typeof regexFields>, refuse: Refuse): void {
 }
 
 const hostnameFields = object({
-  type: choice(["Header", "Backend"]).describe(
-    "Header: the Host is that header's value; Backend: it is the name that the backend is reached by.",
-  ),
-  header: headerName().exactOptional().describe("For Header: name of the header."),
+  type: choice(["Header"], ["Backend"]).describe("Header: the Host is that header's value."),
+  header: headerName().describe("Name of the header."),
 });
-
-function checkHostname(value: z.infer<typeof hostnameFields>, refuse: Refuse): void {
-  const { type, header } = value;
-  if (type === "Header" && header === undefined) refuse(["header"], "is required for type Header");
-  if (type === "Backend" && header !== undefined) {
-    refuse(["header"], "must be absent for type Backend");
-  }
-}
 
 const specFields = object(
   {
     urlRewrite: object({
-      hostname: hostnameFields
-        .superRefine(across(checkHostname))
-        .exactOptional()
-        .describe("Host that the backend is asked for."),
+      hostname: hostnameFields.exactOptional().describe("Host that the backend is asked for."),
       path: object({
         type: choice(["ReplaceRegexMatch"]).describe("How the path is changed."),
         replaceRegexMatch: regexFields

@@ -1,0 +1,168 @@
+/**
+ * What a rule answers or refuses by itself: direct responses, preflights, bodies that are too long;
+ * and hosts that are taken from a header.
+ */
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import type { Filters, RulePart } from "../../src/compile/program.ts";
+import type { Cors, DirectResponse } from "../../src/compile/rule-part.ts";
+import { oneRoute, testGateway } from "../support/gateway.ts";
+import { eventually, origin, RawClient, statuses } from "../support/upstream.ts";
+
+async function ask(port: number, text: string): Promise<string> {
+  using client = new RawClient(port);
+  client.send(text);
+  return await client.responses(1);
+}
+
+function get(headers = "", method = "GET"): string {
+  return `${method} /a HTTP/1.1\r\nHost: app\r\n${headers}\r\n`;
+}
+
+function partsWith(port: number, filters: Filters, rule: Partial<RulePart> = {}) {
+  return oneRoute({ stable: [port], rule: { ...rule, filters } });
+}
+
+describe("direct responses", () => {
+  const cases: readonly (readonly [DirectResponse, string, RegExp])[] = [
+    [
+      { statusCode: 503, contentType: "text/plain", body: "später" },
+      "GET",
+      /^HTTP\/1.1 503 [\s\S]*content-type: text\/plain\r\ncontent-length: 7\r\n\r\nspÃ¤ter$/i,
+    ],
+    [
+      { statusCode: 200, body: "text" },
+      "HEAD",
+      /^HTTP\/1.1 200 [\s\S]*content-length: 4\r\n\r\n$/i,
+    ],
+    [{ statusCode: 404 }, "POST", /^HTTP\/1.1 404 [\s\S]*content-length: 0\r\n\r\n$/i],
+  ];
+  for (const [directResponse, method, expected] of cases) {
+    test(`${method} ${directResponse.statusCode}`, async () => {
+      await using gateway = await testGateway({ parts: partsWith(1, { directResponse }) });
+      const length = method === "POST" ? "Content-Length: 0\r\n" : "";
+      using client = new RawClient(gateway.port);
+      client.send(get(length, method));
+      await client.until(({ received }) => expected.test(received));
+    });
+  }
+
+  test("204 has no body, whatever the document says", async () => {
+    const directResponse = { statusCode: 204, contentType: "text/plain", body: "none" };
+    await using gateway = await testGateway({ parts: partsWith(1, { directResponse }) });
+    const answer = await ask(gateway.port, get());
+    assert.match(answer, /^HTTP\/1.1 204 /);
+    assert.doesNotMatch(answer, /none|content-length|content-type/i);
+  });
+});
+
+describe("CORS", () => {
+  const CORS: Cors = {
+    allowOrigins: [
+      { type: "Exact", value: "https://a.example" },
+      { type: "Wildcard", prefix: "https://", suffix: ".b.example" },
+    ],
+    allowCredentials: true,
+    allowMethods: ["*"],
+    allowHeaders: ["*"],
+    exposeHeaders: ["*", "x-one"],
+    maxAgeSeconds: 7,
+  };
+  const preflight = (origin_: string, more = ""): string =>
+    get(`Origin: ${origin_}\r\nAccess-Control-Request-Method: PUT\r\n${more}`, "OPTIONS");
+
+  test("a preflight is answered without a key, the request itself is asked for one", async () => {
+    await using app = await origin();
+    const auth = { keys: "keys/none", extractFrom: [{ headers: ["x-key"] }], sanitize: true };
+    await using gateway = await testGateway({
+      parts: partsWith(app.port, { cors: CORS }, { auth }),
+    });
+    const asked = "Access-Control-Request-Headers: x-a, x-b\r\n";
+    const answer = await ask(gateway.port, preflight("https://A.example", asked));
+    assert.match(answer, /^HTTP\/1.1 200 /);
+    assert.match(answer, /access-control-allow-origin: https:\/\/A.example\r\n/);
+    assert.match(answer, /access-control-allow-methods: PUT\r\n/);
+    assert.match(answer, /access-control-allow-headers: x-a, x-b\r\n/);
+    assert.match(answer, /access-control-expose-headers: x-one\r\n/);
+    assert.match(answer, /access-control-max-age: 7\r\n/);
+    assert.match(answer, /vary: Origin/);
+    const refused = await ask(gateway.port, get("Origin: https://a.example\r\n"));
+    assert.match(refused, /^HTTP\/1.1 401 /);
+    assert.match(refused, /access-control-allow-origin: https:\/\/a.example\r\n/);
+    assert.equal(app.requests.length, 0);
+  });
+
+  for (const other of [
+    "https://b.example",
+    "https://.b.example",
+    "http://x.b.example",
+    "null",
+    "https://a.example.evil.example",
+    "https://a.example, https://x.b.example",
+  ]) {
+    test(`nothing is said to ${other}`, async () => {
+      await using gateway = await testGateway({ parts: partsWith(1, { cors: CORS }) });
+      const answer = await ask(gateway.port, preflight(other));
+      assert.match(answer, /^HTTP\/1.1 200 /);
+      assert.doesNotMatch(answer, /access-control/);
+    });
+  }
+
+  test("what is no list of tokens is not echoed", async () => {
+    await using gateway = await testGateway({ parts: partsWith(1, { cors: CORS }) });
+    const odd = 'Access-Control-Request-Headers: x-a; <script>"\r\n';
+    const answer = await ask(gateway.port, preflight("https://a.example", odd));
+    assert.doesNotMatch(answer, /allow-headers|script/);
+  });
+
+  test("the gateway's word stands in place of the backend's where the origin is allowed", async () => {
+    await using app = await origin((_request, response) => {
+      response.setHeader("Access-Control-Allow-Origin", "*");
+      response.end("ok");
+    });
+    await using gateway = await testGateway({ parts: partsWith(app.port, { cors: CORS }) });
+    const answer = await ask(gateway.port, get("Origin: https://x.b.example\r\n"));
+    assert.equal(answer.match(/access-control-allow-origin/gi)?.length, 1);
+    assert.match(answer, /access-control-allow-origin: https:\/\/x.b.example\r\n/);
+  });
+});
+
+describe("bodies that are too long", () => {
+  test("a length that is too long is refused before a byte goes on", async () => {
+    await using app = await origin();
+    const parts = partsWith(app.port, {}, { requestBodyBytesMax: 4 });
+    await using gateway = await testGateway({ parts });
+    assert.match(
+      await ask(gateway.port, get("Content-Length: 5\r\n", "POST")),
+      /^HTTP\/1.1 413 .*body_too_large/s,
+    );
+    assert.deepEqual(
+      statuses(await ask(gateway.port, `${get("Content-Length: 4\r\n", "POST")}four`)),
+      [200],
+    );
+    assert.equal(app.requests.length, 1);
+  });
+
+  test("a body without a length is cut off where it becomes too long", async () => {
+    await using app = await origin();
+    const parts = partsWith(app.port, {}, { requestBodyBytesMax: 4 });
+    await using gateway = await testGateway({ parts });
+    using client = new RawClient(gateway.port);
+    client.send(`${get("Transfer-Encoding: chunked\r\n", "POST")}3\r\nabc\r\n`);
+    await eventually(() => app.requests.length === 1);
+    client.send("3\r\ndef\r\n");
+    assert.match(await client.responses(1), /^HTTP\/1.1 413 .*body_too_large/s);
+    await eventually(() => app.open() === 0);
+  });
+});
+
+test("the Host is taken from a header where that holds one", async () => {
+  await using app = await origin();
+  const parts = partsWith(app.port, { rewrite: { hostnameHeader: "x-host" } });
+  await using gateway = await testGateway({ parts });
+  for (const value of ["b.example:8080", "[::1]", "a b", "", "x/y"]) {
+    await ask(gateway.port, get(value === "" ? "" : `X-Host: ${value}\r\n`));
+  }
+  const hosts = app.requests.map(({ headers }) => headers.host);
+  assert.deepEqual(hosts, ["b.example:8080", "[::1]", "app", "app", "app"]);
+});
