@@ -12,6 +12,7 @@ const { argv, env, execPath, stdout } = process;
 const PROGRAMS = [
   { command: "kubectl", package: "kubernetes-client" },
   { command: "curl", package: "curl" },
+  { command: "nghttp", package: "nghttp2-client" },
 ];
 
 function isPresent(command: string): boolean {

@@ -10,8 +10,10 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
+import { SERVED, type TestCertificate } from "../support/certificates.ts";
 import { oneRoute, testGateway } from "../support/gateway.ts";
 import { findGoTool, H2SPEC } from "../support/go-tool.ts";
+import { privateKeys, secureParts } from "../support/secure.ts";
 import { origin } from "../support/upstream.ts";
 
 const CLOSED = "node:http2 has nghttp2 forget streams that are closed, and ignores frames on them";
@@ -19,8 +21,6 @@ const PRIORITY = "RFC 9113 §5.3.2 has done away with priorities, and nghttp2 1.
 
 /** By section and name: why the case does not pass. */
 const EXCEPTIONS: Readonly<Record<string, string>> = {
-  "http2/3.5 Sends invalid connection preface":
-    "a plain port speaks HTTP/1.1 too, which answers with 400 before it closes",
   "http2/5.1 closed: Sends a DATA frame after sending RST_STREAM frame": CLOSED,
   "http2/5.1 closed: Sends a HEADERS frame after sending RST_STREAM frame": CLOSED,
   "http2/5.1 closed: Sends a DATA frame": CLOSED,
@@ -33,6 +33,10 @@ const EXCEPTIONS: Readonly<Record<string, string>> = {
   "http2/6.9.1 Sends multiple WINDOW_UPDATE frames increasing the flow control window to above 2^31-1 on a stream":
     "node:http2 ends the connection, where a reset of the stream would do",
 };
+const PLAIN_EXCEPTIONS: Readonly<Record<string, string>> = {
+  "http2/3.5 Sends invalid connection preface":
+    "a plain port speaks HTTP/1.1 too, which answers with 400 before it closes",
+};
 /** Cases that pass or not as the answer and the reset race one another; in a bare server too. */
 const RACES: ReadonlySet<string> = new Set([
   "http2/6.1 Sends a DATA frame with invalid pad length",
@@ -40,26 +44,50 @@ const RACES: ReadonlySet<string> = new Set([
 
 const h2spec = findGoTool(H2SPEC);
 
-test("h2spec", { skip: "skip" in h2spec ? h2spec.skip : false, timeout: 120_000 }, async () => {
-  if ("skip" in h2spec) return;
-  await using app = await origin((_request, response) => response.end("x".repeat(1024)));
-  await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port] }) });
+for (const secure of [false, true]) {
+  const name = `h2spec on a listener ${secure ? "with TLS" : "without TLS"}`;
+  test(name, { skip: "skip" in h2spec ? h2spec.skip : false, timeout: 120_000 }, async () => {
+    if ("skip" in h2spec) return;
+    await using app = await origin((_request, response) => response.end("x".repeat(1024)));
+    const route = { stable: [app.port] };
+    const certificates = { a: SERVED[0] as TestCertificate };
+    const listeners = [{ hostname: "", certificates: ["a"] }];
+    await using gateway = await testGateway(
+      secure
+        ? {
+            parts: secureParts({ listeners, certificates, route }),
+            credentials: privateKeys(certificates),
+          }
+        : { parts: oneRoute(route) },
+    );
+    const cases = await runCases(h2spec.path, gateway.port, secure ? ["--tls", "--insecure"] : []);
+    assert.ok(cases.size > 140, `${cases.size} cases`);
+    const failed = [...cases].filter(([each, passed]) => !passed && !RACES.has(each));
+    assert.deepEqual(
+      failed.map(([each]) => each).toSorted(),
+      Object.keys(secure ? EXCEPTIONS : { ...EXCEPTIONS, ...PLAIN_EXCEPTIONS }).toSorted(),
+    );
+  });
+}
+
+async function runCases(
+  program: string,
+  port: number,
+  more: readonly string[],
+): Promise<Map<string, boolean>> {
   const directory = mkdtempSync(path.join(tmpdir(), "sluice-h2spec-"));
   try {
     const report = path.join(directory, "report.xml");
-    const address = ["--host", "127.0.0.1", "--port", String(gateway.port)];
-    const child = spawn(h2spec.path, [...address, "--timeout", "2", "--junit-report", report], {
+    const address = ["--host", "127.0.0.1", "--port", String(port), ...more];
+    const child = spawn(program, [...address, "--timeout", "2", "--junit-report", report], {
       stdio: "ignore",
     });
     await once(child, "close");
-    const cases = readReport(readFileSync(report, "utf8"));
-    assert.ok(cases.size > 140, `${cases.size} cases`);
-    const failed = [...cases].filter(([name, passed]) => !passed && !RACES.has(name));
-    assert.deepEqual(failed.map(([name]) => name).toSorted(), Object.keys(EXCEPTIONS).toSorted());
+    return readReport(readFileSync(report, "utf8"));
   } finally {
     rmSync(directory, { recursive: true });
   }
-});
+}
 
 /** The cases of a JUnit report and whether each passed, by package and name. */
 function readReport(xml: string): Map<string, boolean> {
