@@ -39,6 +39,8 @@ export class AdmissionError extends Error {
 export interface WriteOptions {
   /** Everything happens but the write: the result shows what would be stored. */
   readonly dryRun?: boolean;
+  /** The uid of what is created is the caller's, who has made it up; else it is made up here. */
+  readonly keepUid?: boolean;
 }
 
 export interface WriteResult {
@@ -72,8 +74,8 @@ const ATTEMPTS_MAX = 50;
  */
 export function createWriter(options: WriterOptions): Writer {
   return {
-    async write(asked, { dryRun = false } = {}) {
-      const changes = asked.map(withoutForeignFields);
+    async write(asked, { dryRun = false, keepUid = false } = {}) {
+      const changes = asked.map((change) => withoutForeignFields(change, keepUid));
       for (let attempt = 1; ; attempt++) {
         const plan = reviewAll(changes, options);
         if (dryRun) return { resources: plan.resources, warnings: plan.warnings };
@@ -145,13 +147,12 @@ function pinned(change: Change, view: AdmissionView, touched: Set<string>): Chan
  * People and files do not choose a uid, and status has an operation of its own. An owner by uid is
  * theirs to name, as in Kubernetes.
  */
-function withoutForeignFields(change: Change): Change {
+function withoutForeignFields(change: Change, keepUid: boolean): Change {
   if (change.op !== "create") return change;
   const { status: _status, ...resource } = change.resource;
-  return {
-    op: "create",
-    resource: { ...resource, metadata: { ...resource.metadata, uid: randomUUID() } },
-  };
+  const given = keepUid ? resource.metadata.uid : undefined;
+  const uid = given ?? randomUUID();
+  return { op: "create", resource: { ...resource, metadata: { ...resource.metadata, uid } } };
 }
 
 function isRace(error: unknown): boolean {

@@ -27,8 +27,10 @@ export function jsonEqual(a: unknown, b: unknown): boolean {
     return a.length === b.length && a.every((item, index) => jsonEqual(item, b[index]));
   }
   if (!isJsonObject(a) || !isJsonObject(b)) return false;
-  const keys = new Set([...Object.keys(a), ...Object.keys(b)]);
-  for (const key of keys) if (!jsonEqual(a[key], b[key])) return false;
+  for (const key of Object.keys(a)) if (!jsonEqual(a[key], b[key])) return false;
+  for (const key of Object.keys(b)) {
+    if (b[key] !== undefined && !Object.hasOwn(a, key)) return false;
+  }
   return true;
 }
 
@@ -39,6 +41,35 @@ export function deepFreeze<T>(value: T): T {
     for (const inner of Object.values(value)) deepFreeze(inner);
   }
   return value;
+}
+
+/**
+ * A deeply frozen copy of a JSON value without its undefined fields. What is frozen already is
+ * shared: what two resources have in common is kept once.
+ * Throws TypeError for what JSON cannot hold.
+ */
+export function frozenCopy<T>(value: T): T {
+  if (typeof value === "number" && !Number.isFinite(value)) {
+    throw new TypeError(`${value} is not a JSON value`);
+  }
+  if (value === null || ["string", "number", "boolean"].includes(typeof value)) return value;
+  if (typeof value !== "object") {
+    throw new TypeError(`A ${typeof value} is not a JSON value`);
+  }
+  if (Object.isFrozen(value)) return value;
+  if (Array.isArray(value)) return Object.freeze(value.map((item) => frozenCopy(item))) as T;
+  const copy: Record<string, unknown> = {};
+  for (const [key, inner] of Object.entries(value)) {
+    if (inner === undefined) continue;
+    // An assignment to __proto__ would set the prototype instead of a field.
+    if (key === "__proto__") Object.defineProperty(copy, key, field(frozenCopy(inner)));
+    else copy[key] = frozenCopy<unknown>(inner);
+  }
+  return Object.freeze(copy) as T;
+}
+
+function field(value: unknown): PropertyDescriptor {
+  return { value, enumerable: true, configurable: true, writable: true };
 }
 
 /** The result of a JSON Merge Patch: null removes, objects merge, all else replaces (RFC 7386 §2). */

@@ -15,7 +15,7 @@ export interface FileRecord {
   readonly line: number;
   /** Of the document as last applied from the file. */
   readonly hash: string;
-  /** Of the resource as created from the file; absent until it is known. */
+  /** Of the resource; a record of an earlier version may not have it. */
   readonly uid?: string;
 }
 

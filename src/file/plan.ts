@@ -6,7 +6,7 @@ import type { Issue } from "../resource/issue.ts";
 import type { ParsedDocument } from "../resource/parse.ts";
 import { keyOf, keyText, type Resource, type ResourceKey } from "../resource/resource.ts";
 import type { Change } from "../store/store.ts";
-import { type FileRecord, type FileRecords, isOwned, recordChange } from "./ownership.ts";
+import { type FileRecords, isOwned, recordChange } from "./ownership.ts";
 import { displayPath } from "./scan.ts";
 
 export interface FileState {
@@ -82,21 +82,13 @@ function rivalIssue(document: ParsedDocument, owner: string): Issue {
   return { ...document.position, path: "metadata.name", message };
 }
 
-export interface PlannedFile {
-  readonly changes: readonly Change[];
-  /** For each change of a resource, its place in `changes`, with the record that goes with it. */
-  readonly applied: readonly {
-    readonly position: number;
-    readonly key: string;
-    readonly record: FileRecord;
-  }[];
-}
-
 export interface PlanView {
   readonly records: FileRecords;
   /** The keys of `records` by their file. */
   readonly keysByFile: ReadonlyMap<string, readonly string[]>;
   readonly owners: ReadonlyMap<string, string>;
+  /** Makes up the uid of what is to be created, which its record names from the beginning. */
+  newUid(): string;
   get(kind: string, namespace: string, name: string): Resource | undefined;
 }
 
@@ -104,9 +96,8 @@ export interface PlanView {
 export function planFile(
   { file, documents }: FileState & { readonly documents: readonly ParsedDocument[] },
   view: PlanView,
-): PlannedFile {
+): readonly Change[] {
   const changes: Change[] = [];
-  const applied: { position: number; key: string; record: FileRecord }[] = [];
   const kept = new Set<string>();
   for (const { draft, position, contentHash } of documents) {
     const key = keyText(keyOf(draft));
@@ -120,10 +111,11 @@ export function planFile(
     }
     const { namespace, name } = draft.metadata;
     const stored = view.get(draft.kind, namespace, name);
-    const known = stored === undefined ? record : { ...record, uid: stored.metadata.uid };
-    applied.push({ position: changes.length, key, record: known });
-    changes.push({ op: stored === undefined ? "create" : "update", resource: draft });
-    changes.push(recordChange(key, known));
+    const uid = stored?.metadata.uid ?? view.newUid();
+    const resource =
+      stored === undefined ? { ...draft, metadata: { ...draft.metadata, uid } } : draft;
+    changes.push({ op: stored === undefined ? "create" : "update", resource });
+    changes.push(recordChange(key, { ...record, uid }));
   }
   for (const key of view.keysByFile.get(file) ?? []) {
     const record = view.records.get(key);
@@ -137,7 +129,7 @@ export function planFile(
     }
     changes.push(recordChange(key, undefined));
   }
-  return { changes, applied };
+  return changes;
 }
 
 /** The key of "Rollout/shop/checkout". */

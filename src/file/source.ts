@@ -3,6 +3,7 @@
  * missed and a change seen take the same path; a file whose documents have not changed writes nothing, and
  * a file that is wrong changes nothing.
  */
+import { randomUUID } from "node:crypto";
 import path from "node:path";
 import type { Writer } from "../admission/writer.ts";
 import type { Clock } from "../base/clock.ts";
@@ -10,9 +11,9 @@ import { jsonEqual } from "../base/json.ts";
 import type { Issue } from "../resource/issue.ts";
 import { type ParsedText, TextParser } from "../resource/parse.ts";
 import { keyOf, keyText } from "../resource/resource.ts";
-import { type Store, StoreError } from "../store/store.ts";
-import { type FileRecords, readRecords, recordChange } from "./ownership.ts";
-import { type FileState, groupKeys, planFile, type PlannedFile, settleClaims } from "./plan.ts";
+import { type Change, type Store, StoreError } from "../store/store.ts";
+import { type FileRecords, readRecords } from "./ownership.ts";
+import { type FileState, groupKeys, planFile, settleClaims } from "./plan.ts";
 import { displayPath, listFiles, type Listing, readText } from "./scan.ts";
 import { watchFolders } from "./watch.ts";
 
@@ -109,14 +110,15 @@ class Source implements FileSource {
       records,
       keysByFile,
       owners: settled.owners,
+      newUid: randomUUID,
       get: store.get.bind(store),
     };
     for (const state of settled.accepted) {
-      const plan = planFile(state, view);
-      if (plan.changes.length === 0) continue;
-      const refusal = await this.#write(plan, state);
+      const changes = planFile(state, view);
+      if (changes.length === 0) continue;
+      const refusal = await this.#write(changes, state);
       if (refusal === undefined) {
-        applied += plan.changes.filter((change) => change.op !== "record").length;
+        applied += changes.filter((change) => change.op !== "record").length;
       } else {
         issues.push(refusal);
         this.#refusedWrites++;
@@ -151,16 +153,12 @@ class Source implements FileSource {
   }
 
   /** Writes a file's changes, all or none; says what stands against them. */
-  async #write(plan: PlannedFile, { file, documents }: FileState): Promise<Issue | undefined> {
-    const { writer } = this.#options;
+  async #write(
+    changes: readonly Change[],
+    { file, documents }: FileState,
+  ): Promise<Issue | undefined> {
     try {
-      const { resources } = await writer.write(plan.changes);
-      const named = plan.applied.flatMap(({ position, key, record }) => {
-        const uid = resources[position]?.metadata.uid;
-        if (uid === undefined || uid === record.uid) return [];
-        return [recordChange(key, { ...record, uid })];
-      });
-      if (named.length > 0) await writer.write(named);
+      await this.#options.writer.write(changes, { keepUid: true });
       return undefined;
     } catch (error) {
       const key = error instanceof StoreError && error.key ? keyText(error.key) : undefined;

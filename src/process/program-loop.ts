@@ -167,7 +167,8 @@ export class ProgramLoop {
 
   #onEvent(event: WatchEvent): void {
     this.#changes.push(event);
-    void this.#run();
+    // What was committed together is told at a stretch, and compiled as one.
+    if (this.#changes.length === 1) queueMicrotask(() => void this.#run());
   }
 
   async #run(): Promise<void> {

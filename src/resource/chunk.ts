@@ -15,7 +15,7 @@ import {
   parseAllDocuments,
 } from "yaml";
 import { contentHash } from "../base/hash.ts";
-import { isJsonObject } from "../base/json.ts";
+import { frozenCopy, isJsonObject } from "../base/json.ts";
 import { checkDocument } from "./check.ts";
 import { type Finding, toIssue } from "./message.ts";
 import type { ResourceDraft } from "./resource.ts";
@@ -66,7 +66,7 @@ function readPlainly(text: string): Chunk | undefined {
     column: offset === 0 ? 1 : offset - lineStart + 1,
   };
   return {
-    documents: [{ draft: checked.draft, place, contentHash: contentHash(value) }],
+    documents: [{ draft: frozenCopy(checked.draft), place, contentHash: contentHash(value) }],
     issues: [],
   };
 }
@@ -147,7 +147,9 @@ class Reader {
       return;
     }
     const place = this.#place(locate(root, base, "value"));
-    this.documents.push({ draft: checked.draft, place, contentHash: contentHash(value) });
+    // Frozen, the store keeps what it is given, and every copy of it shares its parts.
+    const draft = frozenCopy(checked.draft);
+    this.documents.push({ draft, place, contentHash: contentHash(value) });
   }
 
   #refuse(path: string, message: string, offset: number): void {

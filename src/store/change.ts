@@ -5,7 +5,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { toTimestamp } from "../base/clock.ts";
-import { jsonEqual } from "../base/json.ts";
+import { frozenCopy, jsonEqual } from "../base/json.ts";
 import type { JsonObject } from "../base/json.ts";
 import { keyOf, keyText } from "../resource/resource.ts";
 import type { ObjectMeta, Resource, ResourceDraft, ResourceKey } from "../resource/resource.ts";
@@ -49,7 +49,7 @@ function created(draft: ResourceDraft, before: Resource | undefined, stamp: Stam
   const head = { uid: metadata.uid || randomUUID(), resourceVersion: text(stamp), generation: 1 };
   const creationTimestamp = toTimestamp(stamp.nowMs);
   const meta = { ...userMeta(metadata), ...head, creationTimestamp };
-  return freeze({ apiVersion, kind, metadata: meta, ...content });
+  return frozenCopy({ apiVersion, kind, metadata: meta, ...content });
 }
 
 function updated(draft: ResourceDraft, before: Resource, stamp: Stamp): Resource {
@@ -62,7 +62,7 @@ function updated(draft: ResourceDraft, before: Resource, stamp: Stamp): Resource
   const generation = sameContent ? oldMeta.generation : oldMeta.generation + 1;
   const head = { uid, resourceVersion: text(stamp), generation, creationTimestamp };
   const next = { apiVersion, kind, metadata: { ...meta, ...head }, ...content };
-  return freeze(status === undefined ? next : { ...next, status });
+  return frozenCopy(status === undefined ? next : { ...next, status });
 }
 
 function withStatus(draft: ResourceDraft, before: Resource, stamp: Stamp): Resource {
@@ -70,11 +70,11 @@ function withStatus(draft: ResourceDraft, before: Resource, stamp: Stamp): Resou
   if (jsonEqual(status, before.status)) return before;
   const { status: _old, ...rest } = before;
   const next = { ...rest, metadata: { ...before.metadata, resourceVersion: text(stamp) } };
-  return freeze(status === undefined ? next : { ...next, status });
+  return frozenCopy(status === undefined ? next : { ...next, status });
 }
 
 function deleted(before: Resource, stamp: Stamp): Resource {
-  return freeze({ ...before, metadata: { ...before.metadata, resourceVersion: text(stamp) } });
+  return frozenCopy({ ...before, metadata: { ...before.metadata, resourceVersion: text(stamp) } });
 }
 
 /** The stored resource, if it is the one that the change means. */
@@ -117,37 +117,4 @@ function userMeta(meta: ResourceDraft["metadata"]): UserMeta {
 
 function text(stamp: Stamp): string {
   return String(stamp.version);
-}
-
-function freeze(resource: Resource): Resource {
-  return frozenCopy(resource);
-}
-
-/**
- * A deeply frozen copy of a JSON value without its undefined fields. What is frozen already is
- * shared: the unchanged parts of a stored resource are kept once, however many versions hold them.
- * Throws TypeError for what JSON cannot hold.
- */
-export function frozenCopy<T>(value: T): T {
-  if (typeof value === "number" && !Number.isFinite(value)) {
-    throw new TypeError(`Cannot store ${value}: it is not a JSON value`);
-  }
-  if (value === null || ["string", "number", "boolean"].includes(typeof value)) return value;
-  if (typeof value !== "object") {
-    throw new TypeError(`Cannot store a ${typeof value}: it is not a JSON value`);
-  }
-  if (Object.isFrozen(value)) return value;
-  if (Array.isArray(value)) return Object.freeze(value.map((item) => frozenCopy(item))) as T;
-  const copy: Record<string, unknown> = {};
-  for (const [key, inner] of Object.entries(value)) {
-    if (inner === undefined) continue;
-    // An assignment to __proto__ would set the prototype instead of a field.
-    if (key === "__proto__") Object.defineProperty(copy, key, field(frozenCopy(inner)));
-    else copy[key] = frozenCopy<unknown>(inner);
-  }
-  return Object.freeze(copy) as T;
-}
-
-function field(value: unknown): PropertyDescriptor {
-  return { value, enumerable: true, configurable: true, writable: true };
 }

@@ -5,10 +5,11 @@
  * Deleting an owner deletes what it alone owned, in the same commit: a resource goes when the last
  * of its owners has gone (Kubernetes' background garbage collection, without the delay).
  */
+import { frozenCopy } from "../base/json.ts";
 import type { JsonValue } from "../base/json.ts";
 import type { Resource, ResourceKey } from "../resource/resource.ts";
 import { keyOf, keyText } from "../resource/resource.ts";
-import { frozenCopy, keyOfChange, resourceAfter } from "./change.ts";
+import { keyOfChange, resourceAfter } from "./change.ts";
 import type { Change, RecordTable, WatchEvent } from "./store.ts";
 import type { ResourceView } from "./table.ts";
 
