@@ -23,8 +23,21 @@ import { Limits } from "../../src/shared/limits.ts";
 import { allocateSharedMemory } from "../../src/shared/memory.ts";
 import { MetricRecorder } from "../../src/shared/metrics.ts";
 import { parseDrafts, ResourceSet } from "../compile/resource-set.ts";
+import { SERVED } from "../support/certificates.ts";
 import { startEcho } from "./echo.ts";
 import type { EchoServer } from "./echo.ts";
+
+/** The certificate that the manifests' HTTPS listeners name; the clients take it as it is. */
+const CERTIFICATE: ResourceDraft = {
+  apiVersion: "v1",
+  kind: "Secret",
+  metadata: { name: "tls-validity-checks-certificate", namespace: "gateway-conformance-infra" },
+  type: "kubernetes.io/tls",
+  data: {
+    "tls.crt": Buffer.from(SERVED[0]?.certificate ?? "").toString("base64"),
+    "tls.key": Buffer.from(SERVED[0]?.privateKey ?? "").toString("base64"),
+  },
+};
 
 const PATIENCE_MS = 10_000;
 const POLL_MS = 5;
@@ -60,6 +73,7 @@ export class TestGateway {
 
   static async start(manifests: readonly string[]): Promise<TestGateway> {
     const gateway = new TestGateway();
+    gateway.#resources.apply(CERTIFICATE);
     for (const draft of manifests.flatMap((text) => parseDrafts(text))) await gateway.#apply(draft);
     await gateway.#serve();
     return gateway;

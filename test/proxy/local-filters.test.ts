@@ -1,11 +1,11 @@
 /**
- * What a rule answers or refuses by itself: direct responses, preflights, bodies that are too long;
- * and hosts that are taken from a header.
+ * What a rule answers or refuses by itself: preflights, bodies that are too long; and hosts that are
+ * taken from a header.
  */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { Filters, RulePart } from "../../src/compile/program.ts";
-import type { Cors, DirectResponse } from "../../src/compile/rule-part.ts";
+import type { Cors } from "../../src/compile/rule-part.ts";
 import { oneRoute, testGateway } from "../support/gateway.ts";
 import { eventually, origin, RawClient, statuses } from "../support/upstream.ts";
 
@@ -22,39 +22,6 @@ function get(headers = "", method = "GET"): string {
 function partsWith(port: number, filters: Filters, rule: Partial<RulePart> = {}) {
   return oneRoute({ stable: [port], rule: { ...rule, filters } });
 }
-
-describe("direct responses", () => {
-  const cases: readonly (readonly [DirectResponse, string, RegExp])[] = [
-    [
-      { statusCode: 503, contentType: "text/plain", body: "später" },
-      "GET",
-      /^HTTP\/1.1 503 [\s\S]*content-type: text\/plain\r\ncontent-length: 7\r\n\r\nspÃ¤ter$/i,
-    ],
-    [
-      { statusCode: 200, body: "text" },
-      "HEAD",
-      /^HTTP\/1.1 200 [\s\S]*content-length: 4\r\n\r\n$/i,
-    ],
-    [{ statusCode: 404 }, "POST", /^HTTP\/1.1 404 [\s\S]*content-length: 0\r\n\r\n$/i],
-  ];
-  for (const [directResponse, method, expected] of cases) {
-    test(`${method} ${directResponse.statusCode}`, async () => {
-      await using gateway = await testGateway({ parts: partsWith(1, { directResponse }) });
-      const length = method === "POST" ? "Content-Length: 0\r\n" : "";
-      using client = new RawClient(gateway.port);
-      client.send(get(length, method));
-      await client.until(({ received }) => expected.test(received));
-    });
-  }
-
-  test("204 has no body, whatever the document says", async () => {
-    const directResponse = { statusCode: 204, contentType: "text/plain", body: "none" };
-    await using gateway = await testGateway({ parts: partsWith(1, { directResponse }) });
-    const answer = await ask(gateway.port, get());
-    assert.match(answer, /^HTTP\/1.1 204 /);
-    assert.doesNotMatch(answer, /none|content-length|content-type/i);
-  });
-});
 
 describe("CORS", () => {
   const CORS: Cors = {
