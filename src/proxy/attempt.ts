@@ -288,7 +288,7 @@ function failed(upstream: UpstreamStream, x: Exchange, code: ErrorCode): void {
   if (!x.retriedFresh && !x.responseStarted && mayBeSentAnew(upstream, x, code)) {
     // The upstream closed an idle connection just when it was used again: that says nothing of it.
     x.retriedFresh = true;
-    x.held = x.kept;
+    if (x.dispatched) x.held = x.kept;
     x.kept = null;
     x.dispatched = false;
     startAttempt(x, x.arm as LinkedArm, upstream.endpoint);
@@ -319,7 +319,7 @@ function failed(upstream: UpstreamStream, x: Exchange, code: ErrorCode): void {
 /** Whether the request reached nobody, and all of it is still there to be sent. */
 function mayBeSentAnew(upstream: UpstreamStream, x: Exchange, code: ErrorCode): boolean {
   if (code !== "upstream_reset") return false;
-  if (upstream.refused) return !x.head.hasBody || x.kept !== null;
+  if (upstream.refused) return !x.head.hasBody || !x.dispatched || x.kept !== null;
   if (!upstream.reused || upstream.answered) return false;
   return x.repeatable || (x.bodyEnded && x.held === null && !upstream.requestSent);
 }

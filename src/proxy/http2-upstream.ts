@@ -69,8 +69,10 @@ export class Http2Upstream implements UpstreamStream {
   send(): void {
     const { exchange } = this;
     if (this.#done || exchange === null) return;
-    if (this.#session.usable) this.guard(() => this.#session.events.ready(this, exchange));
-    else this.fail("upstream_reset");
+    // A session that went in this very turn has got nothing of the request.
+    this.refused = !this.#session.usable;
+    if (this.refused) this.fail("upstream_reset");
+    else this.guard(() => this.#session.events.ready(this, exchange));
   }
 
   sendHead(exchange: Exchange, whole: boolean): void {

@@ -5,12 +5,17 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { constants, createSecureServer, type ServerHttp2Stream } from "node:http2";
-import type { AddressInfo } from "node:net";
+import { connect, type AddressInfo } from "node:net";
 import { createServer as createTlsServer } from "node:tls";
 import { describe, test } from "node:test";
 import { CANARY, oneRoute, STABLE, testGateway, type TestGateway } from "../support/gateway.ts";
 import type { PoolPart } from "../../src/compile/program.ts";
 import type { Timeouts } from "../../src/proxy/plane.ts";
+import type { Exchange } from "../../src/proxy/exchange.ts";
+import { Http2Endpoint } from "../../src/proxy/http2-session.ts";
+import { Outbox } from "../../src/proxy/outbox.ts";
+import { TimerWheel } from "../../src/proxy/timer-wheel.ts";
+import type { UpstreamEvents } from "../../src/proxy/upstream-stream.ts";
 import { SERVED, type TestCertificate } from "../support/certificates.ts";
 import { answerOf, Http2Client, http2Origin } from "../support/http2.ts";
 import { closedPort, eventually, origin, rawOrigin } from "../support/upstream.ts";
@@ -207,6 +212,36 @@ describe("sessions to a backend", () => {
     const answer = await fetch(gateway.url, { method: "POST", body: "hello" });
     assert.equal(await answer.text(), "hello");
     assert.equal(app.requests.length, 2);
+  });
+
+  test("one that goes in the turn in which it is chosen has refused the request", async () => {
+    await using app = await http2Origin((_request, stream) => say(stream, "ok"));
+    const failed: [code: string, refused: boolean][] = [];
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const events: Partial<UpstreamEvents> = {
+      ready: () => resolve(),
+      failed: (upstream, _exchange, code) => failed.push([code, upstream.refused]),
+    };
+    const address = { host: "127.0.0.1", port: app.port };
+    const endpoint = new Http2Endpoint(address, "", {
+      events: events as UpstreamEvents,
+      wheel: new TimerWheel(() => {}),
+      outbox: new Outbox((error) => assert.fail(error as Error)),
+      live: new Set(),
+      openSocket: () => connect(address),
+      scheme: "http",
+    });
+    const first = endpoint.open({ idleTimeoutMs: 1000 } as PoolPart);
+    first.exchange = {} as Exchange;
+    await promise;
+    first.cancel();
+    const second = endpoint.takeIdle();
+    assert.ok(second);
+    second.exchange = {} as Exchange;
+    second.claim();
+    endpoint.closeIdle();
+    await eventually(() => failed.length > 0);
+    assert.deepEqual(failed, [["upstream_reset", true]]);
   });
 
   test("one that died while it was idle costs no request", async () => {
