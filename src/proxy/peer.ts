@@ -43,7 +43,8 @@ export class Peer {
   /** What a line of the access log says of the client, between request id and method. */
   readonly logged: string;
   readonly #forwardedLines: string;
-  #authority = "";
+  /** Null before the first request: one may have none, which is "". */
+  #authority: string | null = null;
   #lines = "";
 
   constructor(options: PeerOptions) {
