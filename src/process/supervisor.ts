@@ -5,6 +5,7 @@
  * the start, and what fails later is tried again while the others go on.
  */
 import { randomBytes } from "node:crypto";
+import { url as inspectorUrl } from "node:inspector";
 import { MessageChannel } from "node:worker_threads";
 import { type Clock, systemClock } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
@@ -292,6 +293,8 @@ export class Supervisor {
   }
 
   #onHung(index: number): void {
+    // A thread that stands in a debugger is looked at, and not hung.
+    if (inspectorUrl() !== undefined) return;
     const name = `worker-${index}`;
     this.#options.log.error({ name }, "the thread's event loop stands still; ending the thread");
     void this.#workers[index]?.kill();

@@ -4,8 +4,10 @@
  */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { globSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { existsSync, globSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
 import type { ServerResponse } from "node:http";
+import { connect as connectHttp2 } from "node:http2";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -15,6 +17,7 @@ import * as shop from "../support/shop.ts";
 import { eventually, freePort, Sluice, type SluiceOptions } from "../support/sluice.ts";
 import { origin, RawClient } from "../support/upstream.ts";
 
+const MAIN = path.resolve(import.meta.dirname, "../../src/cli/main.ts");
 const GET = "GET / HTTP/1.1\r\nHost: shop\r\n\r\n";
 /** Far longer than what a test does meanwhile, and shorter than it waits for an exit. */
 const DELAY = ["--drain-delay", "3s"];
@@ -97,6 +100,27 @@ test("SIGTERM: readiness fails, all is served on, then what is in flight ends wh
   assert.deepEqual(await exit, [0, null]);
 });
 
+test("SIGTERM: an HTTP/2 client is sent GOAWAY, and its streams end whole", async () => {
+  await using running = await serving({});
+  const { held, port, sluice, exit } = running;
+  const session = connectHttp2(`http://127.0.0.1:${port}`);
+  const streams = [1, 2].map(() => session.request({ ":path": "/slow" }));
+  let [texts, goaway] = ["", -1];
+  for (const stream of streams) {
+    stream.setEncoding("latin1");
+    stream.on("data", (text: string) => (texts += text));
+  }
+  session.on("goaway", (code) => (goaway = code));
+  await eventually("both are in flight", () => held.length === 2);
+  sluice.child.kill("SIGTERM");
+  await eventually("the client is told", () => goaway === 0);
+  for (const response of held) response.end("slow");
+  await Promise.all(streams.map((stream) => once(stream, "close")));
+  assert.equal(texts, "slowslow");
+  assert.deepEqual(await exit, [0, null]);
+  session.close();
+});
+
 test("what is still in flight after the drain timeout is cut, and the exit code is 0", async () => {
   await using running = await serving({ args: ["--drain-timeout", "300ms"] });
   const { held, port, sluice, exit } = running;
@@ -161,6 +185,36 @@ test("SIGHUP reopens the access log: through five rotations under load no line i
     rmSync(directory, { recursive: true, force: true });
   }
 });
+
+const SCRIPT = "/usr/bin/script";
+
+test(
+  "in a terminal, SIGHUP reopens the log while the terminal is there, and ends where it is closed",
+  { skip: existsSync(SCRIPT) ? false : "script makes the terminal" },
+  async () => {
+    const directory = mkdtempSync(path.join(tmpdir(), "sluice-terminal-"));
+    const file = path.join(directory, "access.log");
+    const admin = `127.0.0.1:${await freePort()}`;
+    const args = ["up", "--workers", "1", "--admin", admin, "--data", directory];
+    const command = ["exec", process.execPath, MAIN, ...args, "--access-log", file].join(" ");
+    const terminal = spawn(SCRIPT, ["-qc", command, "/dev/null"], { stdio: "ignore" });
+    const ready = async (): Promise<boolean> => (await fetch(`http://${admin}/readyz`)).ok;
+    try {
+      await eventually("it is ready", ready);
+      const children = `/proc/${terminal.pid}/task/${terminal.pid}/children`;
+      const pid = Number(readFileSync(children, "utf8").trim());
+      renameSync(file, `${file}.1`);
+      process.kill(pid, "SIGHUP");
+      await eventually("the file is there again", () => existsSync(file));
+      assert.ok(await ready());
+      terminal.kill("SIGKILL");
+      await eventually("the process has ended", () => !existsSync(`/proc/${pid}`));
+    } finally {
+      terminal.kill("SIGKILL");
+      rmSync(directory, { recursive: true, force: true });
+    }
+  },
+);
 
 /** A line of a request before there was a route. */
 function isUnserved(line: string): boolean {
