@@ -25,7 +25,7 @@ export interface Client {
   sendHead(x: Exchange, head: ResponseHead, added: string, whole: string | null): void;
   /** Sends a complete answer of the gateway's own. `lines` are whole lines; the body is latin1. */
   sendAnswer(x: Exchange, status: number, lines: string, body: string): void;
-  /** Sends bytes of the body; they are copied, for the buffer is the next read's. */
+  /** Sends bytes of the body; they are copied where the buffer is the next read's. */
   sendBody(buffer: Buffer, start: number, end: number): void;
   /** Lets go of what was gathered; false where the client has to be waited for. */
   flush(): boolean;

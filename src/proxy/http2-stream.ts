@@ -167,7 +167,11 @@ export class Http2Stream implements Client, Timed {
   }
 
   sendBody(buffer: Buffer, start: number, end: number): void {
-    if (this.#writable) this.#stream.write(Buffer.from(buffer.subarray(start, end)));
+    if (!this.#writable) return;
+    const bytes = buffer.subarray(start, end);
+    // What came by HTTP/2 is in a buffer of its own; else it is the next read's.
+    const owned = this.#exchange?.upstream?.trails === true;
+    this.#stream.write(owned ? bytes : Buffer.from(bytes));
   }
 
   flush(): boolean {
