@@ -32,23 +32,11 @@ const NOT_READ = new Error("This is left to the library");
 const DEPTH_MAX = 48;
 
 const MARKER = /--- *\n/y;
-/** Lines that say nothing, and the spaces before what says something. */
-const NOTHING = /(?: *(?:#[^\n]*)?\n)* */y;
-/** What else may stand in a line that has said all; a comment has a space before it. */
-const END_OF_LINE = / *(?: #[^\n]*)?(?:\n|$)/y;
-/** The same behind the space that a key's colon has. */
-const END_OF_KEY = /(?:#[^\n]*)?(?:\n|$)/y;
-const KEY = /([A-Za-z_][-A-Za-z0-9_./]{0,126})(?:: +|:(?=\n|$))/y;
-const QUOTED_KEY = /"([^"\\\n]{0,126})"(?:: +|:(?=\n|$))/y;
-/** In a flow map no space is needed behind a quoted key. */
-const QUOTED_KEY_IN_FLOW = /"([^"\\\n]{0,126})":/y;
-const ITEM = /- +/y;
-const DOUBLE_QUOTED = /"([^"\\\n]*(?:\\["\\/nrt][^"\\\n]*)*)"/y;
-const SINGLE_QUOTED = /'([^'\n]*(?:''[^'\n]*)*)'/y;
-const PLAIN = /[^\n]+/y;
+const KEY = /[A-Za-z_][-A-Za-z0-9_./]{0,126}:/y;
+const QUOTED_KEY = /"[^"\\\n]{0,126}":/y;
+const DOUBLE_QUOTED = /"[^"\\\n]*(?:\\["\\/nrt][^"\\\n]*)*"/y;
+const SINGLE_QUOTED = /'[^'\n]*(?:''[^'\n]*)*'/y;
 const PLAIN_IN_FLOW = /[^\n,[\]{}#]+/y;
-const SPACES = / */y;
-const WHITE = /[ \n]*/y;
 
 /** The first character of a plain scalar: none that says something in YAML. */
 const PLAIN_START = /^[A-Za-z0-9/_$(^]/;
@@ -70,7 +58,9 @@ const COMMA = 0x2c;
 const DOUBLE_QUOTE = 0x22;
 const SINGLE_QUOTE = 0x27;
 const DASH = 0x2d;
+const HASH = 0x23;
 const SPACE = 0x20;
+const NEWLINE = 0x0a;
 
 /** Stands at `#at`; between lines at the first content of the next one. */
 class PlainReader {
@@ -79,15 +69,15 @@ class PlainReader {
   /** The column of the content at which the reader stands; -1 at the end of the text. */
   #column = 0;
   #depth = 0;
-  /** What may stand between the signs of a flow collection. */
-  #space = SPACES;
+  /** Whether a flow collection may go on in the next line: where it is all of the document. */
+  #lines = false;
 
   constructor(text: string) {
     this.#text = text;
   }
 
   read(): PlainDocument {
-    if (this.#text.startsWith("---") && this.#match(MARKER) === undefined) throw NOT_READ;
+    if (this.#text.startsWith("---") && !this.#pass(MARKER)) throw NOT_READ;
     this.#toContent();
     const offset = this.#at;
     if (this.#sign() !== OPEN_MAP) {
@@ -96,39 +86,92 @@ class PlainReader {
       return { value, offset };
     }
     // JSON, or what looks like it: nothing around it could be mistaken for a part of it.
-    this.#space = WHITE;
+    this.#lines = true;
     const value = this.#flowValue();
-    this.#match(WHITE);
+    this.#skipSpace();
     if (this.#at !== this.#text.length) throw NOT_READ;
     return { value, offset };
   }
 
-  /** Passes over what `pattern` finds here; returns its group, or all of it. */
-  #match(pattern: RegExp): string | undefined {
+  /** Passes over what `pattern` finds here; whether it finds anything. */
+  #pass(pattern: RegExp): boolean {
     pattern.lastIndex = this.#at;
-    const found = pattern.exec(this.#text);
-    if (found === null) return undefined;
-    this.#at = pattern.lastIndex;
-    return found[1] ?? found[0];
+    const found = pattern.test(this.#text);
+    if (found) this.#at = pattern.lastIndex;
+    return found;
   }
 
   #sign(): number {
     return this.#text.charCodeAt(this.#at);
   }
 
-  /** From the beginning of a line to the next content. */
+  #skipSpaces(): void {
+    while (this.#sign() === SPACE) this.#at += 1;
+  }
+
+  /** Between the signs of a flow collection. */
+  #skipSpace(): void {
+    for (;;) {
+      const sign = this.#sign();
+      if (sign !== SPACE && !(sign === NEWLINE && this.#lines)) return;
+      this.#at += 1;
+    }
+  }
+
+  /** To the end of the line, or of the text. */
+  #lineEnd(): number {
+    const end = this.#text.indexOf("\n", this.#at);
+    return end === -1 ? this.#text.length : end;
+  }
+
+  /** From the beginning of a line to the next content, over lines that say nothing. */
   #toContent(): void {
-    this.#match(NOTHING);
-    const ended = this.#at === this.#text.length;
-    const lineStart = this.#at === 0 ? 0 : this.#text.lastIndexOf("\n", this.#at - 1) + 1;
-    this.#column = ended ? -1 : this.#at - lineStart;
+    for (;;) {
+      const lineStart = this.#at;
+      this.#skipSpaces();
+      const sign = this.#sign();
+      if (sign === HASH) this.#at = this.#lineEnd();
+      else if (sign !== NEWLINE) {
+        this.#column = this.#at === this.#text.length ? -1 : this.#at - lineStart;
+        return;
+      }
+      if (this.#at < this.#text.length) this.#at += 1;
+    }
+  }
+
+  /**
+   * Passes over the end of a line that has said all, comment or not, to the next content. Whether
+   * there was nothing but that.
+   */
+  #endLine(): boolean {
+    const from = this.#at;
+    this.#skipSpaces();
+    const sign = this.#sign();
+    const spaced = this.#at > from || this.#text.charCodeAt(from - 1) === SPACE;
+    if (sign === HASH && spaced) this.#at = this.#lineEnd();
+    else if (sign !== NEWLINE && this.#at < this.#text.length) return false;
+    if (this.#at < this.#text.length) this.#at += 1;
+    this.#toContent();
+    return true;
   }
 
   /** A value has been read that belongs to `column`: its line holds nothing more, nor does the next. */
   #endValue(column: number): void {
-    if (this.#match(END_OF_LINE) === undefined) throw NOT_READ;
-    this.#toContent();
-    if (this.#column > column) throw NOT_READ;
+    if (!this.#endLine() || this.#column > column) throw NOT_READ;
+  }
+
+  /** A key of a block map with its colon and the spaces behind it; undefined where there is none. */
+  #key(): string | undefined {
+    const start = this.#at;
+    if (!this.#pass(KEY) && !this.#pass(QUOTED_KEY)) return undefined;
+    const end = this.#at - 1;
+    const sign = this.#sign();
+    if (sign !== SPACE && sign !== NEWLINE && this.#at < this.#text.length) {
+      this.#at = start;
+      return undefined;
+    }
+    this.#skipSpaces();
+    return unquoted(this.#text, start, end);
   }
 
   #enter(): void {
@@ -141,7 +184,7 @@ class PlainReader {
     this.#enter();
     const map: Record<string, JsonValue> = {};
     do {
-      const key = this.#match(KEY) ?? this.#match(QUOTED_KEY);
+      const key = this.#key();
       if (key === undefined) throw NOT_READ;
       put(map, key, this.#blockValue(column));
     } while (this.#column === column && this.#sign() !== DASH);
@@ -152,8 +195,7 @@ class PlainReader {
 
   /** What belongs to a key at `column`, in the rest of its line or below. */
   #blockValue(column: number): JsonValue {
-    if (this.#match(END_OF_KEY) === undefined) return this.#lineValue(column);
-    this.#toContent();
+    if (!this.#endLine()) return this.#lineValue(column);
     // A list may stand at the column of its key.
     if (this.#column >= column && this.#isItem()) return this.#blockList(this.#column);
     return this.#column > column ? this.#blockMap(this.#column) : null;
@@ -169,19 +211,16 @@ class PlainReader {
     const list: JsonValue[] = [];
     do {
       const dash = this.#at;
-      this.#match(ITEM);
-      const inner = column + this.#at - dash;
-      const isMap = this.#finds(KEY) || this.#finds(QUOTED_KEY);
-      list.push(isMap ? this.#blockMap(inner) : this.#lineValue(column));
+      this.#at += 1;
+      this.#skipSpaces();
+      const inner = this.#at;
+      const isMap = this.#key() !== undefined;
+      this.#at = inner;
+      list.push(isMap ? this.#blockMap(column + inner - dash) : this.#lineValue(column));
     } while (this.#column === column && this.#isItem());
     if (this.#column > column) throw NOT_READ;
     this.#depth -= 1;
     return list;
-  }
-
-  #finds(pattern: RegExp): boolean {
-    pattern.lastIndex = this.#at;
-    return pattern.test(this.#text);
   }
 
   /** A value in one line, which belongs to a key or dash at `column`. */
@@ -192,8 +231,10 @@ class PlainReader {
       this.#endValue(column);
       return value;
     }
-    const line = this.#match(PLAIN) ?? "";
+    const end = this.#lineEnd();
+    const line = this.#text.slice(this.#at, end);
     const comment = line.indexOf(" #");
+    this.#at = end;
     const value = plainScalar(comment === -1 ? line : line.slice(0, comment));
     this.#endValue(column);
     return value;
@@ -206,29 +247,40 @@ class PlainReader {
       case OPEN_LIST:
         return this.#flowList();
       case DOUBLE_QUOTE: {
-        const text = this.#match(DOUBLE_QUOTED);
-        if (text === undefined) throw NOT_READ;
-        return text.includes("\\") ? (JSON.parse(`"${text}"`) as string) : text;
+        const start = this.#at;
+        if (!this.#pass(DOUBLE_QUOTED)) throw NOT_READ;
+        const quoted = this.#text.slice(start, this.#at);
+        return quoted.includes("\\") ? (JSON.parse(quoted) as string) : quoted.slice(1, -1);
       }
       case SINGLE_QUOTE: {
-        const text = this.#match(SINGLE_QUOTED);
-        if (text === undefined) throw NOT_READ;
-        return text.replaceAll("''", "'");
+        const start = this.#at + 1;
+        if (!this.#pass(SINGLE_QUOTED)) throw NOT_READ;
+        return this.#text.slice(start, this.#at - 1).replaceAll("''", "'");
       }
-      default:
-        return plainScalar(this.#match(PLAIN_IN_FLOW) ?? "");
+      default: {
+        const start = this.#at;
+        if (!this.#pass(PLAIN_IN_FLOW)) throw NOT_READ;
+        return plainScalar(this.#text.slice(start, this.#at));
+      }
     }
+  }
+
+  /** As `#key`, in a flow map, where a quoted key needs no space behind it. */
+  #keyInFlow(): string | undefined {
+    const start = this.#at;
+    if (!this.#pass(QUOTED_KEY)) return this.#key();
+    return unquoted(this.#text, start, this.#at - 1);
   }
 
   #flowMap(): JsonValue {
     this.#enter();
     const map: Record<string, JsonValue> = {};
     this.#at += 1;
-    this.#match(this.#space);
+    this.#skipSpace();
     while (this.#sign() !== CLOSE_MAP) {
-      const key = this.#match(KEY) ?? this.#match(QUOTED_KEY_IN_FLOW);
+      const key = this.#keyInFlow();
       if (key === undefined) throw NOT_READ;
-      this.#match(this.#space);
+      this.#skipSpace();
       put(map, key, this.#flowValue());
       this.#nextInFlow(CLOSE_MAP);
     }
@@ -241,7 +293,7 @@ class PlainReader {
     this.#enter();
     const list: JsonValue[] = [];
     this.#at += 1;
-    this.#match(this.#space);
+    this.#skipSpace();
     while (this.#sign() !== CLOSE_LIST) {
       list.push(this.#flowValue());
       this.#nextInFlow(CLOSE_LIST);
@@ -253,13 +305,20 @@ class PlainReader {
 
   /** To the next entry or to the end of the collection. */
   #nextInFlow(close: number): void {
-    this.#match(this.#space);
+    this.#skipSpace();
     if (this.#sign() === close) return;
     if (this.#sign() !== COMMA) throw NOT_READ;
     this.#at += 1;
-    this.#match(this.#space);
+    this.#skipSpace();
     if (this.#sign() === close) throw NOT_READ;
   }
+}
+
+/** The key that stands from `start` to `end`, in quotes or not. */
+function unquoted(text: string, start: number, end: number): string {
+  return text.charCodeAt(start) === DOUBLE_QUOTE
+    ? text.slice(start + 1, end - 1)
+    : text.slice(start, end);
 }
 
 function put(map: Record<string, JsonValue>, key: string, value: JsonValue): void {
