@@ -7,9 +7,11 @@ import path from "node:path";
 import type { Clock } from "../base/clock.ts";
 import { listFiles, type Listing } from "./scan.ts";
 
-/** A file that is still being written is read when it has been quiet for so long … */
+/** A file that is still being written is read when it has been quiet for so long. */
 const QUIET_MS = 100;
-/** … or has been written to for so long. */
+/** A file that has been put in the place of another is complete … */
+const REPLACED_QUIET_MS = 20;
+/** … and one that is written to without end is read after so long. */
 const QUIET_MS_MAX = 1000;
 const LOOK_MS = 2000;
 
@@ -71,10 +73,12 @@ class FolderWatcher {
 
   #watch(folder: string): void {
     try {
-      const watcher = watch(folder, { persistent: false }, (_event, name) => {
+      const watcher = watch(folder, { persistent: false }, (event, name) => {
         // The folder itself has gone: what comes in its place is watched anew at the next look.
         if (name === path.basename(folder)) this.#unwatch(folder, watcher);
-        if (name === null || this.#concerns(path.join(folder, name))) this.#noteChange();
+        if (name !== null && !this.#concerns(path.join(folder, name))) return;
+        // So it is told also of a file that is made; what is then written to it is told after that.
+        this.#noteChange(event === "rename" ? REPLACED_QUIET_MS : QUIET_MS);
       });
       // Looking every two seconds goes on without the notifications.
       watcher.on("error", () => this.#unwatch(folder, watcher));
@@ -96,13 +100,13 @@ class FolderWatcher {
     });
   }
 
-  #noteChange(): void {
+  #noteChange(quietMs = QUIET_MS): void {
     const { clock, onChange } = this.#options;
     const nowMs = clock.monotonic();
     this.#firstChangeMs ??= nowMs;
     const leftMs = this.#firstChangeMs + QUIET_MS_MAX - nowMs;
     this.#cancelQuiet();
-    this.#cancelQuiet = clock.after(Math.max(0, Math.min(QUIET_MS, leftMs)), () => {
+    this.#cancelQuiet = clock.after(Math.max(0, Math.min(quietMs, leftMs)), () => {
       this.#firstChangeMs = undefined;
       if (!this.#stopped) onChange();
     });

@@ -17,6 +17,8 @@ export interface ParseOptions {
   readonly status?: "drop" | "keep";
   /** Makes a name of `metadata.generateName`; absent: a name is required. */
   readonly generateName?: (prefix: string) => string;
+  /** Who read the document lets nothing through that JSON cannot carry, nor any great depth. */
+  readonly isPlain?: boolean;
   /** Keeps uid and resourceVersion, as the API does for compare-and-set. Default false. */
   readonly keepVersion?: boolean;
 }
@@ -34,7 +36,7 @@ export type Checked =
 /** Checks one document; findings carry their places as data, to be looked up in a text. */
 export function checkDocument(value: unknown, options: ParseOptions): Checked {
   if (!isJsonObject(value)) return refused([], "must be an object with apiVersion and kind");
-  const odd = findOdd(value);
+  const odd = options.isPlain === true ? undefined : findOdd(value);
   if (odd !== undefined) return { ok: false, findings: [odd] };
   const found = findKind(value);
   if ("path" in found) return { ok: false, findings: [found] };

@@ -57,7 +57,7 @@ export function readChunk(text: string): Chunk {
 function readPlainly(text: string): Chunk | undefined {
   const plain = readPlainYaml(text);
   if (plain === undefined || itemsOf(plain.value) !== undefined) return undefined;
-  const checked = checkDocument(plain.value, {});
+  const checked = checkDocument(plain.value, { isPlain: true });
   if (!checked.ok) return undefined;
   const { offset, value } = plain;
   const lineStart = text.lastIndexOf("\n", offset - 1) + 1;
