@@ -1,7 +1,11 @@
-/** The shipped examples say what they should: `sluice check` finds nothing wrong with any of them. */
+/**
+ * The shipped examples say what they should: what their comments tell to run first is run, and then
+ * `sluice check` finds nothing wrong with any of them.
+ */
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { readdirSync, readFileSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
 
@@ -9,12 +13,29 @@ const ROOT = path.resolve(import.meta.dirname, "../..");
 const MAIN = path.join(ROOT, "src/cli/main.ts");
 
 function sluice(...args: string[]) {
-  return spawnSync(process.execPath, [MAIN, ...args], { cwd: ROOT, encoding: "utf8" });
+  return sluiceIn(ROOT, ...args);
+}
+
+function sluiceIn(cwd: string, ...args: string[]) {
+  return spawnSync(process.execPath, [MAIN, ...args], { cwd, encoding: "utf8" });
 }
 
 for (const file of readdirSync(path.join(ROOT, "config"))) {
-  test(`config/${file}`, () => {
-    const result = sluice("check", "-f", `config/${file}`, "-f", "policies");
+  test(`config/${file}`, (context) => {
+    // Certificates and the like are made in a folder that is gone afterwards.
+    const folder = mkdtempSync(path.join(tmpdir(), "sluice-example-"));
+    context.after(() => rmSync(folder, { recursive: true }));
+    for (const name of ["config", "policies"]) {
+      symlinkSync(path.join(ROOT, name), path.join(folder, name));
+    }
+    const text = readFileSync(path.join(ROOT, "config", file), "utf8");
+    for (const [, command = ""] of text.matchAll(/^# {3}\$ (.+)$/gm)) {
+      execFileSync("sh", ["-c", command], { cwd: folder, stdio: "ignore" });
+    }
+    const told = /^# {3}sluice up ((?:-f \S+ ?)+)/m.exec(text)?.[1]?.trim();
+    const files = (told ?? `-f config/${file}`).split(/ +/);
+    assert.ok(files.includes(`config/${file}`), "the example tells to serve itself");
+    const result = sluiceIn(folder, "check", ...files, "-f", "policies");
     assert.equal(result.status, 0, result.stderr);
     assert.match(result.stdout, /no problems/);
   });
