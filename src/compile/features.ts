@@ -39,6 +39,9 @@ export const SUPPORTED_FEATURES: readonly string[] = [
   "HTTPRouteQueryParamMatching",
   "HTTPRouteRequestTimeout",
   "HTTPRouteResponseHeaderModification",
+  "HTTPRouteRetry",
+  "HTTPRouteRetryBackendTimeout",
+  "HTTPRouteRetryConnectionError",
   "HTTPRouteSchemeRedirect",
   "ReferenceGrant",
 ];

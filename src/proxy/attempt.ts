@@ -1,10 +1,11 @@
 /**
  * The attempt loop: an arm's endpoint, a connection, the request sent, the answer's beginning. What
- * fails may be tried again in exactly three ways, each only while the client has seen no byte:
- * another endpoint where no connection came about, a fresh connection where a reused one was dead,
- * and the stable arm where the canary failed a request that may be repeated (the canary shield). A
- * failure that was hidden so still counts against the arm that failed.
+ * fails may be tried again in exactly four ways, each only while the client has seen no byte: another
+ * endpoint where no connection came about, a fresh connection where a reused one was dead, the stable
+ * arm where the canary failed a request that may be repeated (the canary shield), and what the rule
+ * asks for (retry.ts). A failure that was hidden so still counts against the arm that failed.
  */
+import type { Retry } from "../compile/rule-part.ts";
 import type { ResponseHead } from "../http1/response-head.ts";
 import { isSwitched } from "../http1/websocket.ts";
 import { FIELD, OUTCOMES } from "../shared/metrics.ts";
@@ -26,6 +27,7 @@ import {
   relaySwitch,
 } from "./relay.ts";
 import { respondError } from "./respond.ts";
+import { backoffMs, RetryTimer, retriesAnswer, retriesFailure } from "./retry.ts";
 import type { LinkedArm } from "./snapshot.ts";
 import type { Tunnel, TunnelHost } from "./tunnel.ts";
 import type { UpstreamEvents, UpstreamStream } from "./upstream-stream.ts";
@@ -138,7 +140,8 @@ function sendHeld(x: Exchange, upstream: UpstreamStream): void {
   const held = x.held ?? [];
   x.held = null;
   for (const slice of held) upstream.sendBody(x, slice);
-  x.kept = upstream.trails ? held : null;
+  const wanted = upstream.trails || (x.rule !== null && x.rule.retry !== null);
+  x.kept = wanted && x.heldBytes <= HELD_BYTES_MAX ? held : null;
   if (x.bodyEnded) upstream.sendEnd(x, x.requestTrailers);
   upstream.flush();
 }
@@ -312,8 +315,43 @@ function failed(upstream: UpstreamStream, x: Exchange, code: ErrorCode): void {
   }
   const anew = retry === "next" && !x.dispatched;
   const arm = retry !== "never" && (anew || x.repeatable) ? shieldArm(x) : null;
-  if (arm !== null) shield(x, arm);
-  else respondError(x, code);
+  if (arm !== null) {
+    shield(x, arm);
+    return;
+  }
+  const asked = retryOf(x);
+  if (asked !== null && retriesFailure(asked, code, upstream.refused)) {
+    tryAgain(x, asked, upstream.endpoint);
+    return;
+  }
+  respondError(x, code);
+}
+
+/** The rule's retries where there are any left, and the request can be sent again. */
+function retryOf(x: Exchange): Retry | null {
+  const retry = x.rule?.retry ?? null;
+  if (retry === null || x.retries >= retry.attempts || x.responseStarted) return null;
+  // What was sent of a body has to be there still.
+  return !x.head.hasBody || !x.dispatched || x.kept !== null ? retry : null;
+}
+
+/** Sends the request again after a pause, to another endpoint where there is one. */
+function tryAgain(x: Exchange, retry: Retry, endpoint: Endpoint): void {
+  const waitMs = backoffMs(retry, x.retries, x.plane.random);
+  x.retries++;
+  if (x.dispatched) x.held = x.kept;
+  x.kept = null;
+  x.dispatched = false;
+  x.retriedFresh = false;
+  x.connectFailures = 0;
+  x.grpcStatus = -1;
+  x.excluded = [endpoint];
+  if (!hasOther(x)) x.excluded = [];
+  const timer = new RetryTimer(x, (again, nowMs) => {
+    if (nowMs >= again.deadlineMs) respondError(again, "request_timeout");
+    else startAttempt(again, again.arm as LinkedArm);
+  });
+  x.plane.wheel.schedule(timer, Math.min(performance.now() + waitMs, x.deadlineMs));
 }
 
 /** Whether the request reached nobody, and all of it is still there to be sent. */
@@ -341,7 +379,6 @@ function answered(upstream: UpstreamStream, response: ResponseHead, whole: strin
   }
   x.upstreamHeadMs = upstream.headMs - x.attemptStartedMs;
   if (x.trace !== null) x.trace.status = response.status;
-  x.kept = null;
   if (upstream.trails) noteGrpcHead(x, response);
   if (response.status >= 500) {
     const arm = shieldArmFor(x);
@@ -354,6 +391,16 @@ function answered(upstream: UpstreamStream, response: ResponseHead, whole: strin
       return;
     }
   }
+  const asked = retryOf(x);
+  if (asked !== null && retriesAnswer(asked, response)) {
+    x.upstream = null;
+    x.plane.tracer?.endAttempt(x, null, performance.now());
+    count(x, response.status >= 500 || isGrpcFailure(x.grpcStatus) ? STATUS_5XX : OK);
+    upstream.discard();
+    tryAgain(x, asked, upstream.endpoint);
+    return;
+  }
+  x.kept = null;
   if (whole === null) limitSilence(x, upstream);
   relayHead(x, response, whole);
 }

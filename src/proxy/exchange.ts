@@ -54,6 +54,8 @@ export class Exchange {
   attempts = 0;
   attemptStartedMs = 0;
   connectFailures = 0;
+  /** How often it was sent again because its rule asks for that. */
+  retries = 0;
   /** The one fresh try after a reused connection turned out to be dead has been made. */
   retriedFresh = false;
   shielded = false;

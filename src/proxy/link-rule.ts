@@ -64,9 +64,10 @@ export function linkRule(part: RulePart, links: RuleLinks): LinkedRule {
     websocket: part.websocket ?? true,
     bodyBytesMax: part.requestBodyBytesMax ?? Infinity,
     responseEdits: linkEdits(filters.responseHeaders, undefined),
+    retry: part.retry ?? null,
     habits: linkHabits(part, links),
     requestTimeoutMs: part.requestTimeoutMs ?? 0,
-    backendRequestTimeoutMs: part.backendRequestTimeoutMs ?? 0,
+    backendRequestTimeoutMs: part.retry?.attemptTimeoutMs ?? part.backendRequestTimeoutMs ?? 0,
     models: null,
   };
 }
@@ -87,6 +88,7 @@ export function linkModelRoute(part: ModelRoutePart, links: RuleLinks): LinkedRu
     websocket: false,
     bodyBytesMax: part.bodyBytesMax,
     responseEdits: null,
+    retry: null,
     habits: linkHabits(part, links),
     requestTimeoutMs: 0,
     backendRequestTimeoutMs: 0,

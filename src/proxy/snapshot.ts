@@ -25,7 +25,7 @@ import type {
   SocketPart,
   SplitPart,
 } from "../compile/program.ts";
-import type { ConnectionLimits } from "../compile/rule-part.ts";
+import type { ConnectionLimits, Retry } from "../compile/rule-part.ts";
 import type { LinkedCors } from "./cors.ts";
 import type { HostTable } from "./host-table.ts";
 
@@ -175,6 +175,8 @@ export interface LinkedRule extends WeightedSet {
   readonly bodyBytesMax: number;
   /** Of the rule alone, for answers that no backend gives. */
   readonly responseEdits: LinkedEdits | null;
+  /** When requests are sent again beyond what is always safe; null for most rules. */
+  readonly retry: Retry | null;
   /** Null for most rules. */
   readonly habits: Habits | null;
   /** 0: no limit. */
