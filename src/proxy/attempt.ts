@@ -60,7 +60,7 @@ export function startAttempt(x: Exchange, arm: LinkedArm, fresh: Endpoint | null
     respondError(x, "upgrade_unsupported");
     return;
   }
-  const { part, endpoints } = x.plane.pools.of(pool, x.rule?.habits ?? null);
+  const { part, endpoints } = x.plane.pools.of(pool, x.habits);
   const endpoint = fresh ?? chooseRoomy(x, endpoints, part);
   if (endpoint === undefined) {
     giveUp(x, "upstream_overflow");
@@ -211,6 +211,7 @@ export function forwardBody(x: Exchange, slice: Buffer): boolean {
     respondError(x, "body_too_large");
     return true;
   }
+  if (x.copies !== null) for (const copy of x.copies) copy.slice(slice);
   const { upstream } = x;
   if (upstream === null || !x.dispatched) {
     x.heldBytes += slice.length;
@@ -240,6 +241,7 @@ function keep(x: Exchange, kept: Buffer[], slice: Buffer): void {
 
 /** The request's body is complete. */
 export function forwardEnd(x: Exchange): void {
+  if (x.copies !== null) for (const copy of x.copies) copy.end(x.requestTrailers);
   if (x.collector !== null) x.collector.end(x);
   else if (x.dispatched && x.upstream !== null) {
     x.upstream.sendEnd(x, x.requestTrailers);
@@ -365,7 +367,7 @@ function mayBeSentAnew(upstream: UpstreamStream, x: Exchange, code: ErrorCode): 
 function hasOther(x: Exchange): boolean {
   const pool = x.arm?.pool.value;
   if (pool === undefined) return false;
-  const { endpoints } = x.plane.pools.of(pool, x.rule?.habits ?? null);
+  const { endpoints } = x.plane.pools.of(pool, x.habits);
   return endpoints.some((endpoint) => !x.excluded.includes(endpoint));
 }
 

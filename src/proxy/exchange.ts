@@ -11,7 +11,7 @@ import type { Reason } from "./error.ts";
 import type { KnownHead } from "./known-head.ts";
 import type { Plane } from "./plane.ts";
 import type { Endpoint } from "./endpoint.ts";
-import type { LinkedArm, LinkedRule } from "./snapshot.ts";
+import type { Habits, LinkedArm, LinkedRule } from "./snapshot.ts";
 import type { EndedBy } from "./termination.ts";
 import type { Trace } from "./trace.ts";
 import type { UpstreamStream } from "./upstream-stream.ts";
@@ -83,6 +83,8 @@ export class Exchange {
   chunkedUp = false;
   dispatched = false;
   bytesIn = 0;
+  /** Copies that go to mirrors; null for none. */
+  copies: readonly RequestCopy[] | null = null;
   /** Takes the body instead of the upstream: a driver that needs all of it first. */
   collector: BodyCollector | null = null;
 
@@ -128,6 +130,11 @@ export class Exchange {
     return !this.head.hasBody && this.head.idempotent;
   }
 
+  /** How its rule uses connections. */
+  get habits(): Habits | null {
+    return this.rule === null ? null : this.rule.habits;
+  }
+
   /** Counts the answer to the client, once. A tunnel's is counted at its beginning. */
   countAnswer(): void {
     if (this.#counted) return;
@@ -143,12 +150,21 @@ export class Exchange {
     if (this.finished) return;
     this.finished = true;
     this.tap?.finish(nowMs);
+    if (this.copies !== null && !this.bodyEnded) for (const copy of this.copies) copy.abandon();
     this.countAnswer();
     const { plane } = this;
     if (this.trace !== null) plane.tracer?.finish(this, this.trace, nowMs);
     plane.accessLines.finished(this, nowMs);
     this.client.exchangeDone(this, nowMs);
   }
+}
+
+/** A copy of a request, which gets what comes of its body. */
+export interface RequestCopy {
+  slice(bytes: Buffer): void;
+  end(trailers: string): void;
+  /** The rest of the body will not come. */
+  abandon(): void;
 }
 
 /** Receives a request's body in place of the upstream. */

@@ -14,6 +14,7 @@ import { isAmbiguous, isMisdirected, matchRule } from "./match.ts";
 import { grpcTimeoutMs } from "./grpc.ts";
 import { HTTP2 } from "../http2/request.ts";
 import type { KnownHead } from "./known-head.ts";
+import { startCopies } from "./mirror.ts";
 import { handleModels } from "./models.ts";
 import { redirectLocation } from "./rewrite.ts";
 import {
@@ -171,6 +172,7 @@ function forward(x: Exchange, rule: LinkedRule): void {
     x.upstreamHead = head;
   }
   continueBody(x);
+  if (own !== null && own.mirrors !== null && !x.upgrade) x.copies = startCopies(x, own.mirrors);
   startAttempt(x, choice.arm as LinkedArm);
 }
 

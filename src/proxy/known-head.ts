@@ -198,6 +198,7 @@ function changesNothing(rule: LinkedRule): boolean {
     if (backend.requestEdits !== null || backend.responseEdits !== null) return false;
     if (backend.rewriteHost !== null || backend.pathEdits.length > 0) return false;
     if (backend.rewriteHostFrom !== null || backend.cors !== null) return false;
+    if (backend.mirrors !== null) return false;
     if (backend.redirect !== null || backend.directResponse !== null) return false;
   }
   return true;

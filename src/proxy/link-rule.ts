@@ -157,6 +157,10 @@ function linkBackend(
 ): LinkedBackend {
   const inner = backend.filters ?? {};
   const cors = inner.cors ?? outer.cors;
+  const mirrors = [...(outer.mirrors ?? []), ...(inner.mirrors ?? [])].map((mirror) => ({
+    fraction: mirror.fraction,
+    split: links.split(mirror.split),
+  }));
   linkPathEdit(outer.rewrite?.path);
   linkPathEdit(inner.rewrite?.path);
   return {
@@ -168,6 +172,7 @@ function linkBackend(
     pathEdits: [outer.rewrite?.path, inner.rewrite?.path].filter(isPathEdit),
     redirect: inner.redirect ?? null,
     directResponse: linkDirectResponse(inner.directResponse),
+    mirrors: mirrors.length === 0 ? null : mirrors,
     cors: cors === undefined ? null : linkCors(cors),
     modelNameOverride: backend.modelNameOverride ?? null,
   };

@@ -1,5 +1,5 @@
 /** Which parts a part names: what keeps the cell of a missing part alive until the part arrives. */
-import type { Part, PartKey, WeightedBackend } from "../compile/program.ts";
+import type { Filters, Part, PartKey, WeightedBackend } from "../compile/program.ts";
 
 /** The keys that `part` names, in no order and possibly more than once. */
 export function referencesOf(part: Part): readonly PartKey[] {
@@ -19,7 +19,12 @@ export function referencesOf(part: Part): readonly PartKey[] {
     case "page":
       return part.entries.map((entry) => entry.rule);
     case "rule":
-      return [...splitsOf(part.backends), ...keysOf(part.auth), ...named(part.clientCertificate)];
+      return [
+        ...splitsOf(part.backends),
+        ...mirrorsOf(part.filters),
+        ...keysOf(part.auth),
+        ...named(part.clientCertificate),
+      ];
     case "models":
       return [
         ...part.rules.flatMap((rule) => splitsOf(rule.backends)),
@@ -40,8 +45,12 @@ export function referencesOf(part: Part): readonly PartKey[] {
   return [];
 }
 
+function mirrorsOf(filters: Filters | undefined): readonly PartKey[] {
+  return (filters?.mirrors ?? []).map((mirror) => mirror.split);
+}
+
 function splitsOf(backends: readonly WeightedBackend[]): readonly PartKey[] {
-  return backends.flatMap((backend) => (backend.split === undefined ? [] : [backend.split]));
+  return backends.flatMap(({ split, filters }) => [...named(split), ...mirrorsOf(filters)]);
 }
 
 function named(key: PartKey | undefined): readonly PartKey[] {

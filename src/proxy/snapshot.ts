@@ -221,9 +221,17 @@ export interface LinkedBackend {
   /** A redirect or an answer that stands on this backendRef alone. */
   readonly redirect: Redirect | null;
   readonly directResponse: LinkedDirectResponse | null;
+  /** Those of the rule, then those of the backendRef; null for none. */
+  readonly mirrors: readonly LinkedMirror[] | null;
   /** That of the backendRef, or else of its rule. */
   readonly cors: LinkedCors | null;
   readonly modelNameOverride: string | null;
+}
+
+export interface LinkedMirror {
+  /** In (0, 1]. */
+  readonly fraction: number;
+  readonly split: Cell<LinkedSplit>;
 }
 
 /** Header edits as a head is written: drop these lines, then append this text. */

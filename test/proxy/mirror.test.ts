@@ -1,0 +1,121 @@
+/** Copies of requests for mirrors: what they hold, and that nobody waits for them or hears of them. */
+import assert from "node:assert/strict";
+import type { IncomingMessage } from "node:http";
+import { describe, test } from "node:test";
+import type { Part } from "../../src/compile/program.ts";
+import { oneRoute, STABLE, testGateway } from "../support/gateway.ts";
+import { closedPort, eventually, origin, RawClient, statuses } from "../support/upstream.ts";
+
+const MIRROR = "split/Backend/default/shadow";
+const SHADOW = "Backend/default/shadow@1";
+
+/** One route with a mirror, whose pool is the stable arm's but for its endpoint. */
+function partsWith(port: number, shadow: number, filters: object = {}): Part[] {
+  const mirrors = [{ split: MIRROR, fraction: 1 }];
+  const parts = oneRoute({ stable: [port], rule: { filters: { mirrors, ...filters } } });
+  const pool = parts.find((part) => part.type === "pool") as Part & { type: "pool" };
+  const key = `pool/${SHADOW}`;
+  return [
+    ...parts,
+    { ...pool, key, endpoints: [{ host: "127.0.0.1", port: shadow }] },
+    {
+      type: "split",
+      key: MIRROR,
+      salt: "",
+      arms: [{ id: SHADOW, version: "1", role: "stable", weightBp: 10_000, pool: key }],
+    },
+  ];
+}
+
+function post(body: string): string {
+  return `POST /a?b HTTP/1.1\r\nHost: app\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+}
+
+async function ask(port: number, text: string): Promise<string> {
+  using client = new RawClient(port);
+  client.send(text);
+  return await client.responses(1);
+}
+
+describe("mirrors", () => {
+  test("get the request as the backend gets it, with its body, and their answer goes nowhere", async () => {
+    await using app = await origin();
+    await using shadow = await origin((_request, response) => {
+      response.statusCode = 500;
+      response.end("from the shadow");
+    });
+    const filters = {
+      requestHeaders: { set: [["X-Set", "one"]] },
+      rewrite: { path: { type: "ReplaceFullPath", value: "/other" } },
+    };
+    await using gateway = await testGateway({ parts: partsWith(app.port, shadow.port, filters) });
+    const long = "x".repeat(300_000);
+    for (const body of ["", "short", long]) {
+      const answer = await ask(gateway.port, post(body));
+      assert.deepEqual(statuses(answer), [200]);
+      assert.doesNotMatch(answer, /shadow/);
+    }
+    await eventually(() => shadow.requests.length === 3 && shadow.requests[2]?.body === long);
+    assert.deepEqual(
+      shadow.requests.map(({ method, url, body }) => [method, url, body.length]),
+      app.requests.map(({ method, url, body }) => [method, url, body.length]),
+    );
+    assert.equal(shadow.requests[0]?.url, "/other?b");
+    assert.equal(shadow.requests[0]?.headers["x-set"], "one");
+    assert.equal(gateway.metric("ok", STABLE), 3);
+    assert.equal(gateway.metric("status5xx", SHADOW), 0, "nothing of a copy is counted");
+  });
+
+  test("a chunked body that comes slowly is copied as it comes", async () => {
+    await using app = await origin();
+    await using shadow = await origin();
+    await using gateway = await testGateway({ parts: partsWith(app.port, shadow.port) });
+    using client = new RawClient(gateway.port);
+    client.send("POST / HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+    await eventually(() => app.requests[0]?.body === "abc" && shadow.requests[0]?.body === "abc");
+    client.send("3\r\ndef\r\n0\r\n\r\n");
+    assert.deepEqual(statuses(await client.responses(1)), [200]);
+    await eventually(() => shadow.requests[0]?.body === "abcdef");
+  });
+
+  test("one that cannot be reached, or never answers, holds nobody up", async () => {
+    await using app = await origin();
+    await using silent = await origin(() => {});
+    for (const port of [await closedPort(), silent.port]) {
+      await using gateway = await testGateway({ parts: partsWith(app.port, port) });
+      for (let count = 0; count < 5; count++) {
+        assert.deepEqual(statuses(await ask(gateway.port, post("a"))), [200]);
+      }
+    }
+  });
+
+  test("a request whose client leaves in its body leaves no copy behind", async () => {
+    await using app = await origin();
+    await using shadow = await origin();
+    await using gateway = await testGateway({ parts: partsWith(app.port, shadow.port) });
+    const client = new RawClient(gateway.port);
+    client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 10\r\n\r\nhalf");
+    await eventually(() => shadow.requests[0]?.body === "half");
+    client[Symbol.dispose]();
+    await eventually(() => shadow.open() === 0 && app.open() === 0);
+  });
+
+  test("a mirror that does not read loses its copy, and the request goes on", async () => {
+    await using app = await origin();
+    const stopped: IncomingMessage[] = [];
+    await using shadow = await origin(
+      (_request, _response, message) => {
+        message.pause();
+        stopped.push(message);
+      },
+      { early: true },
+    );
+    await using gateway = await testGateway({ parts: partsWith(app.port, shadow.port) });
+    const body = "x".repeat(16 * 1024 * 1024);
+    assert.deepEqual(statuses(await ask(gateway.port, post(body))), [200]);
+    assert.equal(app.requests[0]?.body.length, body.length);
+    for (const message of stopped) message.resume();
+    await eventually(() => shadow.open() === 0);
+    assert.ok((shadow.requests[0]?.body.length ?? 0) < body.length);
+  });
+});
