@@ -96,7 +96,6 @@ export async function startGrpcOrigin(bench: Bench): Promise<number> {
     "default_type application/grpc;",
     `server {
     listen 127.0.0.1:${port} http2 backlog=4096;
-    http2_max_requests 1000000000;
     location / { add_trailer grpc-status 0; return 200 "${GRPC_MESSAGE}"; }
   }`,
   ]);
@@ -140,7 +139,6 @@ export async function startNginx(bench: Bench, options: NginxOptions): Promise<R
       "client_max_body_size 0;",
       `server {
     listen 127.0.0.1:${port} backlog=4096${certificate ? " ssl" : ""}${http2 ? " http2" : ""};
-    ${http2 ? "http2_max_requests 1000000000;" : ""}
     ${tls(certificate)}
     location / {
       ${passing(options).join("\n      ")}
