@@ -16,7 +16,7 @@ import { Peer } from "./peer.ts";
 import { KEEP_ALIVE_MS, type Plane, type Timeouts } from "./plane.ts";
 import { ReadBuffer } from "./read-buffer.ts";
 import type { Cell, LinkedClient, LinkedSocket } from "./snapshot.ts";
-import { readDirectly, type Reader } from "./socket-handle.ts";
+import { readDirectly, type Reader, readInto } from "./socket-handle.ts";
 import { TlsContexts } from "./tls.ts";
 
 /** One buffer for the reads of all plain client connections. */
@@ -120,7 +120,9 @@ export class Acceptor {
       return;
     }
     const isPlain = about.secure === null;
-    const wrapped = isPlain ? withSharedBuffer(socket, this.#readBuffer) : asItIs(socket);
+    const wrapped = isPlain
+      ? withSharedBuffer(socket, this.#readBuffer)
+      : decrypting(socket, this.#readBuffer);
     const connection = new Connection(wrapped.socket, this.#plane, {
       peer: new Peer({ ...of, protocol: "HTTP/1.1" }),
       served,
@@ -286,6 +288,32 @@ function takeOver(socket: Socket, first: Buffer): Socket {
   const taken = new Socket({ handle, allowHalfOpen: true });
   taken.unshift(first);
   return taken;
+}
+
+/** A socket of TLS, whose clear text is put into the buffer shared by all. */
+function decrypting(socket: Socket, shared: ReadBuffer): Wrapped {
+  let target: Reader | undefined;
+  return {
+    socket,
+    connect(reader) {
+      if (target !== undefined) {
+        target = reader;
+        return;
+      }
+      target = reader;
+      // What came with the end of the handshake.
+      const early = socket.read() as Buffer | null;
+      const shares = readInto(socket, shared, (length) => {
+        target?.read(shared, length);
+        return true;
+      });
+      if (!shares) {
+        socket.on("data", (bytes: Buffer) => target?.read(ReadBuffer.over(bytes), bytes.length));
+      }
+      if (early !== null) target.read(ReadBuffer.over(early), early.length);
+      socket.resume();
+    },
+  };
 }
 
 /** A socket that is read as node:net has it. */

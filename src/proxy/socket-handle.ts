@@ -84,3 +84,28 @@ export function readDirectly(socket: Socket, from: ReadBuffer, reader: Reader): 
     return undefined;
   };
 }
+
+/**
+ * Has an open socket read into `from` and give what comes to `take`: node:net's `onread`, which it
+ * offers to sockets that it connects itself. False, with nothing done, where that cannot be. What the
+ * socket had read before is the caller's to take first.
+ */
+export function readInto(
+  socket: Socket,
+  from: ReadBuffer,
+  take: (length: number) => boolean,
+): boolean {
+  const handle = handleOf(socket);
+  const useUserBuffer: unknown =
+    handle === undefined ? undefined : Reflect.get(handle, "useUserBuffer");
+  const symbols = Object.getOwnPropertySymbols(socket);
+  const buffer = symbols.find(({ description }) => description === "kBuffer");
+  const callback = symbols.find(({ description }) => description === "kBufferCb");
+  if (typeof useUserBuffer !== "function" || buffer === undefined || callback === undefined) {
+    return false;
+  }
+  Reflect.set(socket, buffer, from.bytes);
+  Reflect.set(socket, callback, take);
+  useUserBuffer.call(handle, from.bytes);
+  return true;
+}
