@@ -94,9 +94,12 @@ const acme = object(
       .string()
       .max(1_048_576)
       .regex(BASE64, { error: "must be base64 of one or more PEM certificates" })
-      .refine((text) => atob(text.replaceAll(/[\r\n]/g, "")).includes("-----BEGIN CERTIFICATE"), {
-        error: "must be base64 of one or more PEM certificates",
-      })
+      .refine(
+        (text) => Buffer.from(text, "base64").toString("latin1").includes("-----BEGIN CERTIFICATE"),
+        {
+          error: "must be base64 of one or more PEM certificates",
+        },
+      )
       .exactOptional()
       .describe("Whom the server's own certificate is trusted by; the system's roots else."),
     skipTLSVerify: z
