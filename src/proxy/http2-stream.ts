@@ -16,7 +16,7 @@ import { Exchange } from "./exchange.ts";
 import { handle } from "./handle.ts";
 import { breakOffStream, cancelStream } from "./http2-reset.ts";
 import type { Peer } from "./peer.ts";
-import type { Plane } from "./plane.ts";
+import { bodyWaitMs, type Plane } from "./plane.ts";
 import { isSaneId } from "./request-id.ts";
 import { respondError } from "./respond.ts";
 import type { LinkedSocket } from "./snapshot.ts";
@@ -84,13 +84,13 @@ export class Http2Stream implements Client, Timed {
       trailers = trailerLines(raw ?? []);
     });
     stream.on("end", () => this.#guard(() => this.#endBody(x, trailers)));
-    this.#setDeadline(this.peer.timeouts.requestIdleMs);
+    this.#setDeadline(bodyWaitMs(this.peer.timeouts, this.#exchange));
   }
 
   #body(x: Exchange, slice: Buffer): void {
     // Of an exchange that is over the rest is read and dropped.
     if (x.finished) return;
-    this.#setDeadline(this.peer.timeouts.requestIdleMs);
+    this.#setDeadline(bodyWaitMs(this.peer.timeouts, this.#exchange));
     if (forwardBody(x, slice)) return;
     this.#stream.pause();
     this.deadlineMs = Infinity;
@@ -113,7 +113,7 @@ export class Http2Stream implements Client, Timed {
   resume(): void {
     if (!this.#stream.isPaused()) return;
     if (this.#exchange?.bodyEnded === false) {
-      this.#setDeadline(this.peer.timeouts.requestIdleMs);
+      this.#setDeadline(bodyWaitMs(this.peer.timeouts, this.#exchange));
     }
     this.#stream.resume();
   }

@@ -112,7 +112,9 @@ export class Http1Endpoint implements Endpoint {
   #secure(upstream: Upstream, origin: SecureOrigin): Socket {
     const socket = openSocket(this.address, origin, "http/1.1");
     socket.on("secureConnect", () => this.#connected(upstream));
-    socket.on("data", (bytes: Buffer) => upstream.read(ReadBuffer.over(bytes), bytes.length));
+    socket.on("data", (bytes: Buffer) =>
+      upstream.read(this.#shared.readBuffer.taking(bytes), bytes.length),
+    );
     return socket;
   }
 

@@ -19,6 +19,16 @@ export class ReadBuffer {
     return new ReadBuffer(bytes, new Int32Array(bytes.buffer, bytes.byteOffset, size >> 2));
   }
 
+  /**
+   * `bytes`, which came in a buffer of their own: in this buffer where they are few enough to be a head
+   * that may be known, for it is compared by words; else where they are.
+   */
+  taking(bytes: Buffer): ReadBuffer {
+    if (bytes.length > TAKEN_BYTES_MAX) return ReadBuffer.over(bytes);
+    this.bytes.set(bytes);
+    return this;
+  }
+
   /** Bytes that came in a buffer of their own. */
   static over(bytes: Buffer): ReadBuffer {
     return new ReadBuffer(bytes, NO_WORDS);
@@ -41,6 +51,7 @@ export class ReadBuffer {
   }
 }
 
+const TAKEN_BYTES_MAX = 4096;
 const NO_WORDS = new Int32Array(0);
 
 /** Bytes that are looked for at the beginning of reads. */

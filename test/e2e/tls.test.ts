@@ -161,7 +161,7 @@ describe("TLS under sluice up", { skip: hasOpenssl() ? false : "openssl is not t
       "up.yaml",
       documents(port, upstream.port, `{options: ${options}}`),
     );
-    await using _sluice = await Sluice.start({ files: [file], workers: 2 });
+    await using sluice = await Sluice.start({ files: [file], workers: 2 });
     const about = { servername: "app.test", ca: authority.certificate };
     const first = await secureConnect(port, about);
     const told = once(first, "session") as Promise<[Buffer]>;
@@ -173,5 +173,6 @@ describe("TLS under sluice up", { skip: hasOpenssl() ? false : "openssl is not t
       assert.equal(socket.isSessionReused(), true);
       socket.destroy();
     }
+    assert.equal(await sluice.stop(), 0);
   });
 });

@@ -245,6 +245,26 @@ describe("timeouts and keepalive", () => {
     assert.ok(tookMs >= 250, `${tookMs} ms`);
   });
 
+  test("so must one over HTTP/2", async () => {
+    await using upstream = await origin();
+    const settings = { timeouts: { requestReceivedMs: 300 } };
+    await using gateway = await gatewayWith(settings, [upstream.port]);
+    const session = connectHttp2(gateway.url);
+    session.on("error", () => {});
+    const stream = session.request({ ":method": "POST", ":path": "/", ":authority": "app" });
+    stream.on("error", () => {});
+    let status = 0;
+    stream.on("response", (headers) => (status = Number(headers[":status"])));
+    const startedMs = performance.now();
+    while (status === 0 && performance.now() - startedMs < 5000) {
+      if (!stream.destroyed) stream.write("x");
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.equal(status, 408);
+    assert.ok(performance.now() - startedMs >= 250);
+    session.destroy();
+  });
+
   const noSs = ((): string | false => {
     try {
       execFileSync("ss", ["-V"], { stdio: "ignore" });
