@@ -89,7 +89,9 @@ function attachTo(node: GatewayNode, route: Attaching, options: AttachOptions): 
   const served = allowed.filter((listener) => listener.problem === undefined);
   if (served.length === 0) {
     const why = allowed.map(({ spec, problem }) => `${spec.name}: ${problem?.message}`).join("; ");
-    return refuse("NoMatchingParent", `No listener of Gateway ${name} is served: ${why}`);
+    const isPending = allowed.every(({ problem }) => problem?.reason === "Pending");
+    const reason = isPending ? "Pending" : "NoMatchingParent";
+    return refuse(reason, `No listener of Gateway ${name} is served: ${why}`);
   }
   const places = served
     .map((listener) => {

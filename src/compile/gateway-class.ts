@@ -9,7 +9,7 @@ import { isOfKind, listOf } from "./stored.ts";
  * Whether Gateways of a class are served: `sluice` unless a document gives it to another
  * controller, and all classes whose documents name ours.
  */
-export function isOurClass(input: CompileInput, name: unknown): boolean {
+export function isOurClass(input: Pick<CompileInput, "get">, name: unknown): boolean {
   if (typeof name !== "string") return false;
   const document = input.get("GatewayClass", "", name);
   if (!isOfKind(document, "GatewayClass")) return name === GATEWAY_CLASS;

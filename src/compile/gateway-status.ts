@@ -73,7 +73,8 @@ function programmed(
 ): ConditionDraft {
   if (problem !== undefined) {
     const { message } = problem;
-    return { type: "Programmed", status: "False", reason: "Invalid", message };
+    const reason = problem.reason === "Pending" ? problem.reason : "Invalid";
+    return { type: "Programmed", status: "False", reason, message };
   }
   if (unavailable !== undefined) {
     const message = unavailable;

@@ -16,7 +16,9 @@ import {
   readCertificateFile,
 } from "./certificates.ts";
 import type { CertificateDeps, KeyPair, Referrer } from "./certificates.ts";
+import type { CompileInput } from "./compiled.ts";
 import type { AuthoritiesPart, ListenerTls, TlsVersion } from "./program.ts";
+import { listOf } from "./stored.ts";
 
 type ListenerSpec = Gateway["spec"]["listeners"][number];
 
@@ -51,6 +53,8 @@ export function readListenerTls(
   const unresolved = unresolvedOf([...problems, ...(validation?.problems ?? [])]);
   const said = unresolved === undefined ? {} : { unresolved };
   if (keyPairs.length === 0) {
+    const awaited = awaitedSecret(deps, gateway, spec);
+    if (awaited !== undefined) return awaited;
     const message = problems[0]?.message ?? "tls names no certificate";
     const condition = unresolved ?? refused("ResolvedRefs", "InvalidCertificateRef", message);
     return { unresolved: condition, problem: { ...condition, type: "Programmed" } };
@@ -71,6 +75,40 @@ export function readListenerTls(
     }),
   };
   return { ...said, node: { tls, keyPairs, authorities: validation?.authorities } };
+}
+
+/** The annotations by which a Gateway asks for the certificates that its listeners name. */
+const ISSUER_ANNOTATIONS = ["cert-manager.io/issuer", "cert-manager.io/cluster-issuer"];
+
+/** What is said where nothing is wrong but that the certificate is still being obtained. */
+function awaitedSecret(
+  { input }: CertificateDeps,
+  { metadata }: Gateway,
+  { tls, hostname }: ListenerSpec,
+): ListenerTlsResult | undefined {
+  const { namespace, annotations = {} } = metadata;
+  const asks = ISSUER_ANNOTATIONS.some((name) => annotations[name] !== undefined);
+  const missing = (tls?.certificateRefs ?? []).find(
+    (ref) =>
+      ref.kind === "Secret" &&
+      ref.group === "" &&
+      (ref.namespace ?? namespace) === namespace &&
+      input.get("Secret", namespace, ref.name) === undefined &&
+      ((asks && hostname !== undefined) || isObtained(input, namespace, ref.name)),
+  );
+  if (missing === undefined) return undefined;
+  const message = `Secret ${namespace}/${missing.name} does not exist yet: its certificate is being obtained`;
+  return {
+    unresolved: refused("ResolvedRefs", "InvalidCertificateRef", message),
+    problem: refused("Programmed", "Pending", message),
+  };
+}
+
+/** Whether some Certificate writes the Secret. */
+function isObtained(input: CompileInput, namespace: string, secretName: string): boolean {
+  return listOf(input, "Certificate").some(
+    ({ metadata, spec }) => metadata.namespace === namespace && spec.secretName === secretName,
+  );
 }
 
 function versionOf(version: string | undefined, otherwise: TlsVersion): TlsVersion {

@@ -24,7 +24,9 @@ export function problemsOf(compiled: Compiled): readonly Problem[] {
 export function problemsOfStatus(draft: StatusDraft): readonly Problem[] {
   const problems: Problem[] = [];
   const look = (place: string, conditions: readonly ConditionDraft[]): void => {
-    const seen = new Set<string>();
+    // What is only waited for is nothing wrong, nor is what follows from it.
+    const pending = conditions.filter(({ reason }) => reason === "Pending");
+    const seen = new Set(pending.map(({ message }) => message));
     for (const condition of conditions) {
       const { type, reason, message } = condition;
       // A conflict makes a listener neither accepted nor programmed: once is enough.

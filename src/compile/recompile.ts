@@ -67,6 +67,7 @@ const OTHER_KINDS: ReadonlySet<string> = new Set([
   "BackendTLSPolicy",
   "BackendTrafficPolicy",
   "ClientTrafficPolicy",
+  "Certificate",
   "Challenge",
   "Consumer",
   "Gateway",

@@ -9,6 +9,7 @@ import type { AIGatewayRoute, AIServiceBackend, BackendSecurityPolicy } from "..
 import type { BackendTLSPolicy } from "../resource/backend-tls-policy.ts";
 import type { BackendTrafficPolicy } from "../resource/backend-traffic-policy.ts";
 import type { Backend } from "../resource/backend.ts";
+import type { Certificate } from "../resource/certificate.ts";
 import type { ClientTrafficPolicy } from "../resource/client-traffic-policy.ts";
 import type { Consumer } from "../resource/consumer.ts";
 import type { Secret } from "../resource/core.ts";
@@ -33,6 +34,7 @@ export interface StoredKinds {
   readonly BackendTLSPolicy: BackendTLSPolicy;
   readonly BackendTrafficPolicy: BackendTrafficPolicy;
   readonly ClientTrafficPolicy: ClientTrafficPolicy;
+  readonly Certificate: Certificate;
   readonly Challenge: Challenge;
   readonly Consumer: Consumer;
   readonly Endpoints: Endpoints;

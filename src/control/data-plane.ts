@@ -7,6 +7,8 @@ export interface DataPlaneView {
    * as verified. Undefined while no worker has acknowledged one.
    */
   acknowledgedSplit(key: PartKey): SplitPart | undefined;
+  /** Whether every live worker serves a part of this key by now. */
+  serves(key: PartKey): boolean;
   /** Routes ("NAMESPACE/NAME") whose rules send requests through this split. */
   routesOf(key: PartKey): readonly string[];
   /** Opens or closes an arm at once on every worker, ahead of any new generation. */

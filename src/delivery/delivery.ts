@@ -105,6 +105,11 @@ export class Delivery {
     return part?.type === "split" ? part : undefined;
   }
 
+  /** Whether every live worker serves a part of this key by now. */
+  serves(key: PartKey): boolean {
+    return this.#acknowledged?.parts.has(key) ?? false;
+  }
+
   /** Routes ("NAMESPACE/NAME") whose rules send requests through this split. */
   routesOf(key: PartKey): readonly string[] {
     return this.#routesOf.get(key) ?? [];

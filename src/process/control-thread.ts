@@ -15,6 +15,7 @@ import { createLogger } from "../base/log.ts";
 import { systemRandom } from "../base/random.ts";
 import { steadyClock } from "../base/steady-clock.ts";
 import { createAnalysisRunController } from "../control/analysis-run/reconcile.ts";
+import { createCertificateController } from "../control/certificate/reconcile.ts";
 import { createDriver, type Driver } from "../control/driver.ts";
 import { createEventExpiry } from "../control/event.ts";
 import { createNotifications } from "../control/notification/reconcile.ts";
@@ -79,11 +80,22 @@ const analysisRuns = createAnalysisRunController({
   wake,
   log,
 });
+const certificates = createCertificateController({
+  store,
+  clock,
+  random: systemRandom,
+  dataPlane: delivery,
+  // Loaded when first needed: most gateways have no certificate to ask for.
+  connect: async (asked) => (await import("../control/certificate/acme.ts")).connectAcme(asked),
+  wake,
+  log,
+});
 const notifications = createNotifications({ store, clock, random: systemRandom, dispatcher });
 driver = createDriver({
   reconcilers: [
     createRolloutController({ store, dataPlane: delivery, clock }),
     analysisRuns,
+    certificates,
     notifications,
     createEventExpiry({ store, clock }),
   ],
@@ -168,6 +180,7 @@ async function listenAdmin(address: string): Promise<number> {
 async function stop(): Promise<void> {
   await driver?.stop();
   analysisRuns.close();
+  certificates.close();
   await admin.close();
   await dispatcher.destroy();
   programs.close();

@@ -51,6 +51,7 @@ const orderStatus = z
     state,
     reason: z.string().max(4096).exactOptional().describe("Why, for people."),
     failureTime: timestamp().exactOptional().describe("When it failed."),
+    retryTime: timestamp().exactOptional().describe("Before which the CA wants no other order."),
     certificate: z.string().max(1_048_576).exactOptional().describe("PEM chain in base64."),
   })
   .describe("How far it is.");

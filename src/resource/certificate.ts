@@ -144,6 +144,9 @@ const status = z
       .exactOptional()
       .describe("Failures since the last certificate."),
     lastFailureTime: timestamp().exactOptional().describe("When it failed last."),
+    nextIssuanceTime: timestamp()
+      .exactOptional()
+      .describe("After a failure: when the next attempt may begin; an edit need not wait."),
   })
   .describe("What has come of it.");
 

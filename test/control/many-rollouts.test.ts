@@ -33,6 +33,7 @@ it("plans again only what has changed", async () => {
     clock,
     dataPlane: {
       acknowledgedSplit: () => undefined,
+      serves: () => false,
       routesOf: () => [],
       setGate: () => void gatesSet++,
       onAcknowledged: () => () => undefined,

@@ -223,6 +223,7 @@ export class RolloutWorld {
 
   #dataPlane(): DataPlaneView {
     return {
+      serves: () => true,
       acknowledgedSplit: (key) =>
         key === SPLIT_KEY && this.#routed ? this.#acknowledged : undefined,
       routesOf: (key) => (this.#routed && key === SPLIT_KEY ? [`${NAMESPACE}/web`] : []),
