@@ -207,7 +207,7 @@ test("a Gateway with the annotation gets a certificate and serves it", { skip },
 test("a short-lived certificate is renewed, without a failed handshake", { skip }, async () => {
   using app = await sampleApp("1");
   const at = await ports();
-  await using ca = await Pebble.start({ path: pebblePath, httpPort: at.http, validSeconds: 12 });
+  await using ca = await Pebble.start({ path: pebblePath, httpPort: at.http, validSeconds: 18 });
   await using sluice = await Sluice.start({ workers: 1 });
   await sluice.apply(issuer(ca), gateway(at), shop.route(), shop.backend("1", app.port));
   await untilReady(sluice);
@@ -215,7 +215,7 @@ test("a short-lived certificate is renewed, without a failed handshake", { skip 
   const serials = new Set<string>();
   await eventually("HTTPS is served", () => ask(at.https, root));
   await eventually(
-    "three certificates were served",
+    "a second certificate is served",
     async () => {
       const { status, certificate } = await ask(at.https, root).catch((error: unknown) => {
         // A handshake that fails is what must not happen, and no reason to ask again.
@@ -223,7 +223,7 @@ test("a short-lived certificate is renewed, without a failed handshake", { skip 
       });
       assert.equal(status, "HTTP/1.1 200 OK");
       serials.add(certificate.serialNumber);
-      return serials.size >= 3;
+      return serials.size >= 2;
     },
     60_000,
   );

@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { createSocket } from "node:dgram";
 import { once } from "node:events";
-import { createServer } from "node:net";
+import { type AddressInfo, createServer } from "node:net";
 import { Agent, request } from "undici";
 import { TestAuthority } from "./certificates.ts";
 import { eventually, freePort } from "./sluice.ts";
@@ -130,13 +130,6 @@ const TYPE_A = 1;
 
 /** A DNS server to which every name is 127.0.0.1, and nothing else is known of any. */
 async function loopbackNames(): Promise<Names> {
-  const datagrams = createSocket("udp4");
-  datagrams.on("message", (query, { port, address }) => {
-    datagrams.send(replyTo(query), port, address);
-  });
-  datagrams.bind(0, "127.0.0.1");
-  await once(datagrams, "listening");
-  const { port } = datagrams.address();
   // Over TCP a message has its length before it; these arrive in one read.
   const streams = createServer((socket) => {
     socket.on("error", () => {});
@@ -145,8 +138,19 @@ async function loopbackNames(): Promise<Names> {
       socket.end(Buffer.concat([Buffer.from([0, reply.length]), reply]));
     });
   });
-  streams.listen(port, "127.0.0.1");
+  // Both at one port: the one over UDP, where few are taken, comes second.
+  streams.listen(0, "127.0.0.1");
   await once(streams, "listening");
+  const { port } = streams.address() as AddressInfo;
+  const datagrams = createSocket("udp4");
+  datagrams.on("message", (query, from) => {
+    datagrams.send(replyTo(query), from.port, from.address);
+  });
+  datagrams.bind(port, "127.0.0.1");
+  await once(datagrams, "listening").catch((error: unknown) => {
+    streams.close();
+    throw error;
+  });
   return {
     port,
     [Symbol.dispose]: () => {
