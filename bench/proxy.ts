@@ -25,7 +25,7 @@ import path from "node:path";
 
 /** What a latency run offers, a third of what the slower of the two bears. */
 const RATE = 10_000;
-const PARTS = ["cpu", "latency", "workers"];
+const PARTS = ["cpu", "varied", "latency", "workers"];
 
 interface Options {
   readonly ports: Ports;
@@ -48,6 +48,7 @@ export async function benchProxy([
       rounds: options.rounds,
       secondsPerRun: options.seconds,
       ...(parts.includes("cpu") ? await cpu(bench, options) : {}),
+      ...(parts.includes("varied") ? { varied: await varied(bench, options) } : {}),
       ...(parts.includes("latency") ? { latency: await latency(bench, options) } : {}),
       ...(parts.includes("workers") ? { workers: await workers(bench, options) } : {}),
     });
@@ -88,6 +89,26 @@ async function cpu(bench: Bench, { ports, rounds, seconds }: Options): Promise<o
     httpProxyToBare: ratioOf(measured, "http-proxy, bare", "sluice, bare"),
     httpProxyToFull: ratioOf(measured, "http-proxy", "sluice"),
     undiciToBare: ratioOf(measured, "node:http and undici", "sluice, bare"),
+    ...table(measured),
+  };
+}
+
+/**
+ * The same where no two requests of a connection have the same head, so that nothing that Sluice
+ * remembers of heads is of any use.
+ */
+async function varied(bench: Bench, { ports, rounds, seconds }: Options): Promise<object> {
+  const script = path.join(import.meta.dirname, "varied.lua");
+  const runners = [
+    await startNginx(bench, { name: "nginx, bare, varied", ports, logs: false }),
+    await startSluice(bench, { name: "sluice, bare, varied", ports, logs: false }),
+    await startNginx(bench, { name: "nginx, varied", ports, logs: true }),
+    await startSluice(bench, { name: "sluice, varied", ports, logs: true }),
+  ];
+  const measured = await runRounds(runners, { load: wrk({ script }), rounds, seconds });
+  return {
+    bareToNginx: ratioOf(measured, "sluice, bare, varied", "nginx, bare, varied"),
+    fullToNginx: ratioOf(measured, "sluice, varied", "nginx, varied"),
     ...table(measured),
   };
 }
