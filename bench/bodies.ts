@@ -154,7 +154,10 @@ async function upload(port: number, bytes: number): Promise<void> {
   socket.destroy();
 }
 
-/** Answers `GET /BYTES` at once with so many bytes, and reads the body of a POST slowly. */
+/**
+ * Answers `GET /BYTES` at once with so many bytes, and reads the body of a POST slowly; one request a
+ * connection.
+ */
 async function slowOrigin(): Promise<number> {
   const server = createServer((socket) => {
     socket.on("error", () => socket.destroy());
@@ -170,7 +173,7 @@ async function slowOrigin(): Promise<number> {
 async function answer(socket: Socket, head: string): Promise<void> {
   const asked = /^GET \/(\d+)/.exec(head)?.[1];
   if (asked !== undefined) {
-    socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${asked}${BLANK_LINE}`);
+    socket.write(`HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: ${asked}${BLANK_LINE}`);
     pour(socket, Number(asked));
     return;
   }
@@ -178,7 +181,7 @@ async function answer(socket: Socket, head: string): Promise<void> {
   const already = head.length - head.indexOf(BLANK_LINE) - BLANK_LINE.length;
   try {
     await readSlowly(socket, (received) => already + received >= length);
-    socket.write(`HTTP/1.1 200 OK\r\nContent-Length: 2${BLANK_LINE}ok`);
+    socket.write(`HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2${BLANK_LINE}ok`);
   } catch {
     socket.destroy();
   }
