@@ -83,6 +83,8 @@ interface Measured {
   readonly servedMs: number;
   /** The longest that a worker's event loop was held, from the change until it is settled. */
   readonly stallMs: number;
+  /** The same in CPU time: without what the thread had to wait for a core. */
+  readonly cpuStallMs: number;
   /** What the load saw: the slowest of its requests, and their 99th percentile. */
   readonly loadMaxMs: number;
   readonly loadP99Ms: number;
@@ -94,6 +96,7 @@ function summary(measured: readonly Measured[]): object {
     servedMs: round(median(measured.map(({ servedMs }) => servedMs)), 1),
     servedMaxMs: Math.max(...measured.map(({ servedMs }) => servedMs)),
     stallMaxMs: Math.max(...measured.map(({ stallMs }) => stallMs)),
+    cpuStallMaxMs: Math.max(...measured.map(({ cpuStallMs }) => cpuStallMs)),
     loadP99Ms: round(median(measured.map(({ loadP99Ms }) => loadP99Ms))),
     errors: measured.reduce((sum, { errors }) => sum + errors, 0),
   };
@@ -196,9 +199,11 @@ class Changes {
     const servedMs = round(performance.now() - startedMs, 1);
     const { p99, max, errors } = await load;
     await delay(200);
-    const stallMs = this.#longestStall(startedAt);
-    say(`${name}: served after ${servedMs} ms, stall ${stallMs} ms, load p99 ${p99} max ${max} ms`);
-    return { servedMs, stallMs, loadMaxMs: max, loadP99Ms: p99, errors };
+    const [stallMs, cpuStallMs] = this.#longestStalls(startedAt);
+    say(
+      `${name}: served after ${servedMs} ms, stall ${stallMs} ms (CPU ${cpuStallMs} ms), load p99 ${p99} max ${max} ms`,
+    );
+    return { servedMs, stallMs, cpuStallMs, loadMaxMs: max, loadP99Ms: p99, errors };
   }
 
   async #served(target: string, status: number): Promise<void> {
@@ -214,10 +219,13 @@ class Changes {
     }
   }
 
-  #longestStall(sinceMs: number): number {
+  #longestStalls(sinceMs: number): readonly [stallMs: number, cpuStallMs: number] {
     const lines = readFileSync(this.#stallFile, "utf8").trim().split("\n");
-    const stalls = lines.map((line) => line.split(" ").map(Number) as [number, number, number]);
-    return Math.max(...stalls.filter(([at]) => at >= sinceMs).map(([, , stallMs]) => stallMs));
+    const stalls = lines
+      .map((line) => line.split(" ").map(Number) as [number, number, number])
+      .filter(([at]) => at >= sinceMs);
+    const longest = (index: 1 | 2): number => Math.max(...stalls.map((stall) => stall[index]));
+    return [longest(1), longest(2)];
   }
 }
 
