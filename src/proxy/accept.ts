@@ -104,6 +104,7 @@ export class Acceptor {
     const of = {
       ...about,
       settings: settings?.part,
+      detection: settings?.detection ?? null,
       timeouts: settings === undefined ? this.#plane.timeouts : this.#timeoutsOf(settings),
     };
     const onClosed = (connection: ClientConnection): void => {

@@ -61,9 +61,9 @@ export class AccessLines {
 
 /** The line without its end. */
 function jsonLine(x: Exchange, nowMs: number): string {
-  const { head, plane, client, arm } = x;
+  const { head, plane, peer, arm } = x;
   const route = x.rule === null ? "" : x.rule.route;
-  const { logged } = client.peer;
+  const { logged } = peer;
   const loggedClient = head.version === 10 ? logged.replace("HTTP/1.1", "HTTP/1.0") : logged;
   // A valid host has no character that JSON escapes. What few values take is looked up.
   return `{"time":"${plane.wallTime.timestamp(x.startedMs)}","requestId":"${x.requestId}${loggedClient}${head.method}","host":"${head.host}","path":${jsonText(head.path)}${outcomeText(x)}${timesText(x, nowMs)}${armText(route, arm === null ? "" : arm.arm.id)}${x.endpointText}${attemptsText(x)}${x.bytesOut}${x.trace === null ? "" : traceText(x.trace)}`;

@@ -13,8 +13,8 @@ type Field = (x: Exchange, nowMs: number) => string;
 const FIELDS: Readonly<Record<string, Field>> = {
   time: (x) => x.plane.wallTime.timestamp(x.startedMs),
   requestId: (x) => x.requestId,
-  client: (x) => x.client.peer.clientAddress,
-  protocol: (x) => (x.head.version === 10 ? "HTTP/1.0" : x.client.peer.protocol),
+  client: (x) => x.peer.clientAddress,
+  protocol: (x) => (x.head.version === 10 ? "HTTP/1.0" : x.peer.protocol),
   method: (x) => x.head.method,
   host: (x) => x.head.host,
   path: (x) => x.head.path,

@@ -82,6 +82,7 @@ export const ERRORS = {
     message: "The client left before the answer was complete",
   },
   client_stalled: { ...CLIENT, status: 499, message: "The client stopped reading the answer" },
+  client_unknown: { ...CLIENT, status: 403, message: "The client's address is not known" },
   unauthenticated: { ...CLIENT, status: 401, message: "A valid API key is needed" },
   rate_limited: { ...CLIENT, status: 429, message: "Too many requests" },
   request_invalid: {

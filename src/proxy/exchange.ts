@@ -9,6 +9,7 @@ import { Choice } from "./choose.ts";
 import type { Client } from "./client.ts";
 import type { Reason } from "./error.ts";
 import type { KnownHead } from "./known-head.ts";
+import type { Peer } from "./peer.ts";
 import type { Plane } from "./plane.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { Habits, LinkedArm, LinkedRule } from "./snapshot.ts";
@@ -21,6 +22,8 @@ const NO_ENDPOINTS: readonly Endpoint[] = [];
 export class Exchange {
   readonly client: Client;
   readonly plane: Plane;
+  /** Who asks: the connection's peer, or a client that this one speaks for. */
+  peer: Peer;
   readonly head: RequestHead;
   /** When the request's head had come. */
   readonly startedMs: number;
@@ -111,6 +114,7 @@ export class Exchange {
   ) {
     this.client = client;
     this.plane = client.plane;
+    this.peer = client.peer;
     this.head = head;
     this.startedMs = startedMs;
     this.known = known;

@@ -35,8 +35,7 @@ const FRAMING: ReadonlySet<string> = new Set([
  * that should be forwarded cannot stand in a header.
  */
 export function upstreamHead(x: Exchange, overrides: Overrides | null): string | undefined {
-  const { head, choice, rule } = x;
-  const { peer } = x.client;
+  const { head, choice, rule, peer } = x;
   const backend = choice.backend;
   const edits = backend?.requestEdits ?? null;
   const auth = rule?.auth ?? null;
@@ -152,7 +151,7 @@ function framing(x: Exchange): string {
 /** As the plain head, with the attempt in its caller's place, or in a line of its own. */
 function tracedHead(x: Exchange, trace: Trace): string {
   const { text, end } = x.head;
-  const own = `${x.client.peer.ownLines(x.head)}${x.requestId}\r\n`;
+  const own = `${x.peer.ownLines(x.head)}${x.requestId}\r\n`;
   const parent = trace.tell(x.choice.arm);
   const at = trace.callerAt;
   if (at === -1) return `${text.slice(0, end)}${own}traceparent: ${parent}\r\n\r\n`;
@@ -160,7 +159,7 @@ function tracedHead(x: Exchange, trace: Trace): string {
 }
 
 function ownLines(x: Exchange): readonly (readonly [string, string])[] {
-  const { peer } = x.client;
+  const { peer } = x;
   const clientCert = peer.clientCert?.value(x.head) ?? "";
   const certLines = clientCert === "" ? [] : ([["x-forwarded-client-cert", clientCert]] as const);
   return [

@@ -7,6 +7,7 @@ import { upgradeAsked } from "../http1/websocket.ts";
 import { admit } from "./admit.ts";
 import { startAttempt } from "./attempt.ts";
 import { choose } from "./choose.ts";
+import { detectClient, type AddressDetection } from "./client-address.ts";
 import { isPreflight } from "./cors.ts";
 import type { Exchange } from "./exchange.ts";
 import { upstreamHead } from "./forward.ts";
@@ -29,8 +30,10 @@ import type { LinkedArm, LinkedRule, LinkedSocket } from "./snapshot.ts";
 
 /** Takes a request whose head is parsed and of whose body at least the beginning is known. */
 export function handle(x: Exchange, socket: LinkedSocket | undefined): void {
+  const { detection } = x.peer;
+  if (detection !== null && !findClient(x, detection)) return;
   if (!permit(x)) return;
-  const { secure } = x.client.peer;
+  const { secure } = x.peer;
   if (secure !== null && isMisdirected(socket, secure.listener.hostname, x.head.host)) {
     respondError(x, "misdirected");
     return;
@@ -50,6 +53,7 @@ export function handle(x: Exchange, socket: LinkedSocket | undefined): void {
 
 /** Takes a request whose head came before: what it asks for has been judged and matched then. */
 export function handleKnown(x: Exchange, known: KnownHead): void {
+  x.peer = known.peer;
   if (x.trace !== null) x.trace.match = known.match;
   enter(x, known.rule);
 }
@@ -62,7 +66,7 @@ function enter(x: Exchange, rule: LinkedRule): void {
     return;
   }
   const { admitDeps } = x.plane;
-  const rejection = admit(rule, x.head, x.client.peer.clientAddress, admitDeps);
+  const rejection = admit(rule, x.head, x.peer.clientAddress, admitDeps);
   if (rejection !== null) {
     respondRejection(x, rejection);
     return;
@@ -86,6 +90,17 @@ function enter(x: Exchange, rule: LinkedRule): void {
   } else {
     forward(x, rule);
   }
+}
+
+/** Finds out for whom a proxy before this one speaks; false where that must be known and is not. */
+function findClient(x: Exchange, detection: AddressDetection): boolean {
+  const address = detectClient(detection, x.head, x.client.peer.clientAddress);
+  if (address === undefined) {
+    respondError(x, "client_unknown");
+    return false;
+  }
+  x.peer = x.client.peer.speakingFor(address);
+  return true;
 }
 
 /** Refuses by name what this gateway does not do; true where the request may go on. */
@@ -135,14 +150,14 @@ function setTimeouts(
 }
 
 function locationOf(x: Exchange, redirect: NonNullable<LinkedRule["redirect"]>): string {
-  const { scheme, localPort } = x.client.peer;
+  const { scheme, localPort } = x.peer;
   return redirectLocation(redirect, x.head, { scheme, port: localPort });
 }
 
 function forward(x: Exchange, rule: LinkedRule): void {
   const { gates, random } = x.plane;
   const { choice } = x;
-  const options = { head: x.head, clientAddress: x.client.peer.clientAddress, random, gates };
+  const options = { head: x.head, clientAddress: x.peer.clientAddress, random, gates };
   const none = choose(choice, rule, rule, options);
   // A redirect of the backendRef itself needs nobody behind it.
   const redirect = choice.backend?.redirect ?? null;

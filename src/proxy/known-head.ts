@@ -12,7 +12,7 @@ import type { ResponseHead } from "../http1/response-head.ts";
 import { KnownLine } from "./known-line.ts";
 import type { Exchange } from "./exchange.ts";
 import type { ClientOutput } from "./client-output.ts";
-import { copyOf } from "./peer.ts";
+import { copyOf, type Peer } from "./peer.ts";
 import { KnownBytes, type ReadBuffer } from "./read-buffer.ts";
 import { REQUEST_ID_CHARS } from "./request-id.ts";
 import {
@@ -41,6 +41,8 @@ export class KnownHead {
   /** Nobody changes it: no rule that edits heads has a known head. */
   readonly head: RequestHead;
   readonly rule: LinkedRule;
+  /** Who asks, as the head says. */
+  readonly peer: Peer;
   readonly line: KnownLine;
   /** For traces; null where nothing is traced. */
   readonly match: LinkedMatch | null;
@@ -56,12 +58,13 @@ export class KnownHead {
   readonly #idAt: number;
 
   constructor(x: Exchange, rule: LinkedRule, { served, output }: KnownDeps) {
-    const { head, client, trace } = x;
+    const { head, trace } = x;
     this.line = new KnownLine(x);
-    const before = head.keptFromStart() + client.peer.ownLines(head);
+    const before = head.keptFromStart() + x.peer.ownLines(head);
     this.bytes = new KnownBytes(head.text.slice(0, head.end + 2));
     this.head = head;
     this.rule = rule;
+    this.peer = x.peer;
     this.#served = served;
     this.#output = output;
     this.#idAt = before.length;

@@ -44,9 +44,9 @@ export class KnownLine {
   readonly #middle: Buffer;
   readonly #ends: LineEnd[] = [];
 
-  constructor({ client, head }: Exchange) {
+  constructor({ peer, head }: Exchange) {
     const request = `${head.method}","host":"${head.host}","path":${jsonText(head.path)}`;
-    this.#middle = Buffer.from(`${client.peer.logged}${request}${PLAIN_OUTCOME}`, "latin1");
+    this.#middle = Buffer.from(`${peer.logged}${request}${PLAIN_OUTCOME}`, "latin1");
   }
 
   /** Writes the line of `x`; false where it is not a plain one, or the log takes no bytes. */

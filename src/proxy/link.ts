@@ -17,6 +17,7 @@ import type {
 import type { PartEnvelope, PartFailure } from "../process/messages.ts";
 import { ALWAYS_CLOSED, ALWAYS_OPEN, type Gates } from "../shared/gates.ts";
 import type { MetricRecorder } from "../shared/metrics.ts";
+import { linkDetection } from "./client-address.ts";
 import { HostTable } from "./host-table.ts";
 import { linkMatcher, linkPage, type Steps } from "./link-paths.ts";
 import { brokenRule, intervalEnds, linkModelRoute, linkRule, type RuleLinks } from "./link-rule.ts";
@@ -237,8 +238,12 @@ export class Linker {
         const privateKey = this.#credentials.get(part.privateKey.ref) ?? null;
         return { part, privateKey } satisfies LinkedCertificate;
       }
-      case "authorities":
       case "client":
+        return {
+          part,
+          detection: linkDetection(part.clientIpDetection),
+        } satisfies LinkedClient;
+      case "authorities":
         break;
     }
     return { part };

@@ -38,7 +38,7 @@ class Copy extends Exchange implements RequestCopy {
   #behindBytes = 0;
 
   constructor(original: Exchange) {
-    const client = new Nobody(original.client, () => {
+    const client = new Nobody(original, () => {
       this.#behindBytes = 0;
     });
     super(client, original.head, { startedMs: original.startedMs, known: null });
@@ -92,7 +92,7 @@ class Nobody implements Client {
   readonly peer: Peer;
   readonly #resumed: () => void;
 
-  constructor({ plane, peer }: Client, resumed: () => void) {
+  constructor({ plane, peer }: Exchange, resumed: () => void) {
     this.plane = plane;
     this.peer = peer;
     this.#resumed = resumed;

@@ -119,7 +119,7 @@ function forwardChat(x: Exchange, rule: LinkedRule, body: string): void {
   }
   limitTime(x, set);
   const { gates, random } = x.plane;
-  const options = { head: x.head, clientAddress: x.client.peer.clientAddress, random, gates };
+  const options = { head: x.head, clientAddress: x.peer.clientAddress, random, gates };
   const none = choose(x.choice, rule, set, options);
   if (none !== null) {
     respondError(x, none === "no_open_arm" ? "no_arm" : "no_backend");

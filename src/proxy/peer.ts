@@ -1,12 +1,14 @@
 /**
  * The two ends of one client connection, and the texts about them, made once for each: what its
- * requests say upstream of where they came from, and what the access log says of the client.
+ * requests say upstream of where they came from, and what the access log says of the client. Where a
+ * proxy before this one speaks for many clients, each of them has a Peer in its turn.
  */
 
 import type { ClientPart } from "../compile/program.ts";
 import type { RequestHead } from "../http1/request-head.ts";
 import { jsonText } from "./access-log.ts";
 import type { Secure } from "./arrival.ts";
+import { plainAddress, type AddressDetection } from "./client-address.ts";
 import {
   forwardedClientCert,
   subjectText,
@@ -24,6 +26,8 @@ export interface PeerOptions {
   readonly secure: Secure | null;
   /** The policy that holds for the client, if there is one. */
   readonly settings: ClientPart | undefined;
+  /** Null: the client is who connects. */
+  readonly detection: AddressDetection | null;
   readonly timeouts: Timeouts;
 }
 
@@ -35,6 +39,8 @@ export class Peer {
   readonly serverName: string;
   readonly secure: Secure | null;
   readonly settings: ClientPart | undefined;
+  /** How the clients of requests are found where they are not who connects; null: they are. */
+  readonly detection: AddressDetection | null;
   readonly timeouts: Timeouts;
   /** What requests say of the client's certificate, and of those that proxies before this one saw. */
   readonly clientCert: ForwardedClientCert | null;
@@ -43,6 +49,9 @@ export class Peer {
   /** What a line of the access log says of the client, between request id and method. */
   readonly logged: string;
   readonly #forwardedLines: string;
+  /** What another client of this connection is made of; null where there is none. */
+  readonly #options: PeerOptions | null;
+  #told: Peer | null = null;
   /** Null before the first request: one may have none, which is "". */
   #authority: string | null = null;
   #lines = "";
@@ -52,6 +61,8 @@ export class Peer {
     this.scheme = secure === null ? "http" : "https";
     this.secure = secure;
     this.settings = settings;
+    this.detection = options.detection;
+    this.#options = options.detection === null ? null : options;
     this.timeouts = options.timeouts;
     this.clientCert = forwardedClientCert(settings?.forwardedClientCert, secure);
     this.protocol = options.protocol;
@@ -64,6 +75,15 @@ export class Peer {
     const certificate =
       subject === undefined ? "" : `,"client_subject":${jsonText(subjectText(subject))}`;
     this.logged = `","client":"${this.clientAddress}"${certificate},"protocol":"${this.protocol}","method":"`;
+  }
+
+  /** The same connection for requests of the client at `address`, in plain form. */
+  speakingFor(address: string): Peer {
+    if (address === this.clientAddress || this.#options === null) return this;
+    if (this.#told?.clientAddress !== address) {
+      this.#told = new Peer({ ...this.#options, clientAddress: address });
+    }
+    return this.#told;
   }
 
   /** The lines that a request with `head` gets, up to its request id. */
@@ -82,11 +102,6 @@ export class Peer {
     }
     return this.#lines;
   }
-}
-
-/** An IPv4 peer of a socket that takes both families is written "::ffff:192.0.2.1". */
-function plainAddress(address: string): string {
-  return address.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address;
 }
 
 /** Address and port as they stand in a Host header. */

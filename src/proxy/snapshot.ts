@@ -26,6 +26,7 @@ import type {
   SplitPart,
 } from "../compile/program.ts";
 import type { ConnectionLimits, Retry } from "../compile/rule-part.ts";
+import type { AddressDetection } from "./client-address.ts";
 import type { LinkedCors } from "./cors.ts";
 import type { HostTable } from "./host-table.ts";
 
@@ -88,6 +89,7 @@ export interface LinkedAuthorities {
 
 export interface LinkedClient {
   readonly part: ClientPart;
+  readonly detection: AddressDetection | null;
 }
 
 export interface LinkedTable {

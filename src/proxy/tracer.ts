@@ -82,7 +82,7 @@ export class Tracer {
     nowMs: number,
   ): RequestRecord {
     const { head, client, rule } = x;
-    const { peer } = client;
+    const { peer } = x;
     const { caller } = trace;
     return {
       traceId: kept(trace.traceId),
@@ -99,7 +99,7 @@ export class Tracer {
       pathRule: trace.match === null ? "" : pathRule(trace.match),
       protocol: peer.protocol === "HTTP/2.0" ? "2" : head.version === 10 ? "1.0" : "1.1",
       clientAddress: peer.clientAddress,
-      peerAddress: peer.clientAddress,
+      peerAddress: client.peer.clientAddress,
       userAgent: kept(head.header("user-agent")),
       status: x.status,
       error: isError(x.reason) ? failureOf(x.reason) : "",
