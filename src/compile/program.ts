@@ -136,6 +136,7 @@ export interface ClientPart {
     | { readonly type: "hops"; readonly trustedHops: number }
     | { readonly type: "cidrs"; readonly trusted: readonly string[] }
     | { readonly type: "header"; readonly name: string; readonly failClosed: boolean };
+  /** http1/path.ts has what it means. */
   readonly path?: {
     /** Absent: kept, and refused where it would lead around a rule. */
     readonly escapedSlashes?:

@@ -6,7 +6,7 @@
  */
 import { HEADERS_MAX, REQUEST_HEAD_BYTES_MAX, TARGET_BYTES_MAX, type HeadFault } from "./fault.ts";
 import { HeaderBlock, isHeaderBlock, nameIs, sliceTrimmed } from "./header-block.ts";
-import { normalPath } from "./path.ts";
+import { hasEscapedSlash, normalPath, type PathReading } from "./path.ts";
 
 /** Method, target and version (RFC 9112 §3); "#" and "\" never stand in a target. */
 const REQUEST_LINE = /[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} [!-"$-[\]-~]+ HTTP\/1\.[0-9]\r\n/y;
@@ -39,6 +39,8 @@ export class RequestHead extends HeaderBlock {
   path = "";
   /** Whether `path` is spelled in another way than it was sent. */
   respelled = false;
+  /** Slashes were unescaped, and the client is to ask for `path` by itself. */
+  asksAnew = false;
   /** Without "?"; "" where there is none. */
   query = "";
   /** Host and port as sent, "" for an HTTP/1.0 request without Host. */
@@ -87,7 +89,11 @@ interface Seen {
  * Parses a request head: `text` begins at the method, and its blank line ends at `end` (so that the
  * four characters before it are CR LF CR LF).
  */
-export function parseRequestHead(text: string, end: number): RequestHead | HeadFault {
+export function parseRequestHead(
+  text: string,
+  end: number,
+  reading?: PathReading,
+): RequestHead | HeadFault {
   REQUEST_LINE.lastIndex = 0;
   if (!REQUEST_LINE.test(text)) return requestLineFault(text);
   const headersStart = REQUEST_LINE.lastIndex;
@@ -120,7 +126,13 @@ export function parseRequestHead(text: string, end: number): RequestHead | HeadF
       return "header_underscore";
     }
   }
-  return judgeFraming(head, seen) ?? judgeConnection(head, seen) ?? judgeTarget(head, seen) ?? head;
+  return (
+    judgeFraming(head, seen) ??
+    judgeConnection(head, seen) ??
+    judgeTarget(head, seen) ??
+    judgePath(head, reading) ??
+    head
+  );
 }
 
 function requestLineFault(text: string): HeadFault {
@@ -267,7 +279,7 @@ function judgeTarget(head: RequestHead, seen: Seen): HeadFault | undefined {
     splitTarget(head, rest.charCodeAt(0) === 0x2f ? rest : `/${rest}`);
   }
   head.host = hostOf(head.authority);
-  return judgePath(head);
+  return undefined;
 }
 
 function splitTarget(head: RequestHead, target: string): void {
@@ -276,14 +288,17 @@ function splitTarget(head: RequestHead, target: string): void {
   head.query = mark === -1 ? "" : target.slice(mark + 1);
 }
 
-function judgePath(head: RequestHead): HeadFault | undefined {
+function judgePath(head: RequestHead, reading: PathReading | undefined): HeadFault | undefined {
   const { path } = head;
   const escaped = path.includes("%");
   if (escaped && FORBIDDEN_ESCAPE.test(path)) return "target_invalid";
   if ((escaped || path.includes("/.")) && DOT_SEGMENT.test(path)) return "target_invalid";
   if (escaped || path.includes("//")) {
-    head.path = normalPath(path);
+    const escapedSlashes = reading?.escapedSlashes;
+    if (escapedSlashes === "RejectRequest" && hasEscapedSlash(path)) return "target_invalid";
+    head.path = normalPath(path, reading);
     head.respelled = head.path !== path;
+    head.asksAnew = escapedSlashes === "UnescapeAndRedirect" && hasEscapedSlash(path);
   }
   return undefined;
 }

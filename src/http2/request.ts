@@ -3,6 +3,7 @@
  * the head that goes upstream as fields again (RFC 9113 §8.3.1).
  */
 import { REQUEST_HEAD_BYTES_MAX, type HeadFault } from "../http1/fault.ts";
+import type { PathReading } from "../http1/path.ts";
 import { parseRequestHead, type RequestHead } from "../http1/request-head.ts";
 import { appendLines, isConnectionSpecific } from "./fields.ts";
 
@@ -30,6 +31,7 @@ interface Parts {
 export function parseRequestFields(
   fields: readonly string[],
   ended: boolean,
+  reading?: PathReading,
 ): RequestHead | HeadFault {
   const parts = collect(fields);
   if (parts.fault) return "head_malformed";
@@ -48,7 +50,7 @@ export function parseRequestFields(
   if (cookie !== "") text += `cookie: ${cookie}\r\n`;
   text += `${lines}\r\n`;
   if (text.length > REQUEST_HEAD_BYTES_MAX) return "head_too_large";
-  const head = parseRequestHead(text, text.length);
+  const head = parseRequestHead(text, text.length, reading);
   if (typeof head === "string") return head;
   // One line for each field: no name and no value has made a line of its own.
   const expected = parts.count + (named === "" ? 0 : 1) + (cookie === "" ? 0 : 1);

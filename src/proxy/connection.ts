@@ -189,7 +189,7 @@ export class Connection implements Timed, Client, ClientConnection {
       this.#waitForHead(Buffer.from(bytes.subarray(0, length)), text, nowMs);
       return false;
     }
-    const head = parseRequestHead(text, blank + 4);
+    const head = parseRequestHead(text, blank + 4, this.peer.path);
     if (typeof head === "string") {
       if (this.#first && text.startsWith(HTTP2_REQUEST) && this.#options.onHttp2) {
         this.#handOver(Buffer.from(bytes.subarray(0, length)));

@@ -17,6 +17,7 @@ import { HTTP2 } from "../http2/request.ts";
 import type { KnownHead } from "./known-head.ts";
 import { startCopies } from "./mirror.ts";
 import { handleModels } from "./models.ts";
+import type { RequestFields } from "./request-fields.ts";
 import { redirectLocation } from "./rewrite.ts";
 import {
   respond,
@@ -33,6 +34,10 @@ export function handle(x: Exchange, socket: LinkedSocket | undefined): void {
   const { detection } = x.peer;
   if (detection !== null && !findClient(x, detection)) return;
   if (!permit(x)) return;
+  if (x.head.asksAnew) {
+    respondRedirect(x, TEMPORARY_REDIRECT, unescapedTarget(x.head));
+    return;
+  }
   const { secure } = x.peer;
   if (secure !== null && isMisdirected(socket, secure.listener.hostname, x.head.host)) {
     respondError(x, "misdirected");
@@ -43,7 +48,7 @@ export function handle(x: Exchange, socket: LinkedSocket | undefined): void {
     respondError(x, "no_route");
     return;
   }
-  if (isAmbiguous(socket, x.head, matched)) {
+  if (isAmbiguous(socket, x.head, matched, x.peer.path)) {
     respondError(x, "target_invalid");
     return;
   }
@@ -126,6 +131,16 @@ function permit(x: Exchange): boolean {
     return true;
   }
   return false;
+}
+
+/** RFC 9110 §15.4.8: method and body stay. */
+const TEMPORARY_REDIRECT = 307;
+
+/** Where a client that escaped slashes is sent: the same place, as this gateway reads it. */
+function unescapedTarget({ path, query }: RequestFields): string {
+  // Two slashes at its beginning would name another host (RFC 3986 §4.2).
+  const reference = path.startsWith("//") ? `/.${path}` : path;
+  return query === "" ? reference : `${reference}?${query}`;
 }
 
 function permitUpgrade(x: Exchange): boolean {

@@ -51,7 +51,7 @@ export class Http2Stream implements Client, Timed {
   /** Takes the request with these fields. `ended`: it has no body. */
   begin(fields: readonly string[], ended: boolean, served: LinkedSocket | undefined): void {
     const nowMs = performance.now();
-    const head = parseRequestFields(fields, ended);
+    const head = parseRequestFields(fields, ended, this.peer.path);
     if (typeof head === "string") {
       this.#refuse(head, nowMs);
       return;

@@ -8,7 +8,7 @@
  * matched. Whether an upstream splits a path at an encoded slash cannot be known: such a path is
  * served only where that makes no difference to its rule.
  */
-import { comparedPath, withoutEscapedSlashes } from "../http1/path.ts";
+import { comparedPath, otherReading, type PathReading } from "../http1/path.ts";
 import { isGrpc } from "./grpc.ts";
 import { parseQuery } from "./query.ts";
 import type { RequestFields } from "./request-fields.ts";
@@ -52,12 +52,20 @@ export function isMisdirected(
   return listener !== undefined && listener.hostname !== hostname;
 }
 
-/** Whether the path would belong to another rule for a server that decodes encoded slashes. */
-export function isAmbiguous(socket: LinkedSocket, head: RequestFields, matched: Matched): boolean {
-  if (!head.path.includes("%")) return false;
-  const decoded = withoutEscapedSlashes(head.path);
-  if (decoded === head.path) return false;
-  return matchRule(socket, withPath(head, decoded))?.rule !== matched.rule;
+/**
+ * Whether the path would belong to another rule for a server that decodes encoded slashes, or makes one
+ * of many where `reading` lets them stay.
+ */
+export function isAmbiguous(
+  socket: LinkedSocket,
+  head: RequestFields,
+  matched: Matched,
+  reading?: PathReading,
+): boolean {
+  const { path } = head;
+  if (!path.includes("%") && (reading === undefined || !path.includes("//"))) return false;
+  const other = otherReading(path, reading);
+  return other !== path && matchRule(socket, withPath(head, other))?.rule !== matched.rule;
 }
 
 function withPath(head: RequestFields, path: string): RequestFields {

@@ -5,6 +5,7 @@
  */
 
 import type { ClientPart } from "../compile/program.ts";
+import type { PathReading } from "../http1/path.ts";
 import type { RequestHead } from "../http1/request-head.ts";
 import { jsonText } from "./access-log.ts";
 import type { Secure } from "./arrival.ts";
@@ -42,6 +43,8 @@ export class Peer {
   /** How the clients of requests are found where they are not who connects; null: they are. */
   readonly detection: AddressDetection | null;
   readonly timeouts: Timeouts;
+  /** How paths of requests are read; undefined: as usual. */
+  readonly path: PathReading | undefined;
   /** What requests say of the client's certificate, and of those that proxies before this one saw. */
   readonly clientCert: ForwardedClientCert | null;
   /** Address and port of this end, for requests that name no host. */
@@ -64,6 +67,7 @@ export class Peer {
     this.detection = options.detection;
     this.#options = options.detection === null ? null : options;
     this.timeouts = options.timeouts;
+    this.path = settings?.path;
     this.clientCert = forwardedClientCert(settings?.forwardedClientCert, secure);
     this.protocol = options.protocol;
     this.clientAddress = plainAddress(options.clientAddress);

@@ -274,12 +274,16 @@ const specFields = object(
       ])
         .exactOptional()
         .describe(
-          "What is done with %2F in a path; kept where no rule can be passed by, if absent.",
+          "What is done with %2F in a path. Where absent it is kept, and refused where a backend " +
+            "that decodes it would be reached past the rule for what it reads; KeepUnchanged asks " +
+            "no such question. UnescapeAndRedirect answers 307. %5C is refused always.",
         ),
       disableMergeSlashes: z
         .boolean()
         .exactOptional()
-        .describe("true: repeated slashes are kept and matched as they are."),
+        .describe(
+          "true: repeated slashes are kept, and refused where one in their place has another rule.",
+        ),
     })
       .exactOptional()
       .describe("How paths are read."),
