@@ -12,6 +12,8 @@ export const LLHTTP_EXCEPTIONS: Readonly<Record<string, string>> = {
     "RFC 9112 §6.3: a length that could be read as octal is ambiguous",
   "request/content-length/spaces-in-content-length-surrounding":
     "RFC 9112 §6.3: a length is written in one way only",
+  "request/invalid/http-protocol-and-announce-method":
+    "RFC 9110 §16.1: methods are an open list; which of them it knows, the origin says",
   "request/method/connect-request-with-caps": "RFC 9110 §9.3.6: no tunnels, 501",
   "request/method/connect-with-body": "RFC 9110 §9.3.6: no tunnels, 501",
   "request/method/m-search-request": "RFC 9112 §3.2.4: asterisk-form is for OPTIONS alone",
