@@ -59,14 +59,16 @@ export class TlsContexts {
     const { tls } = listener;
     const context = tls === null ? undefined : this.#contextOf(place, listener.hostname, tls);
     if (tls === null || context === undefined) return undefined;
-    const { alpnProtocols } = tls.part;
+    const offered: string[] = [...tls.part.alpnProtocols];
+    // Who speaks HTTP/1.1 takes HTTP/1.0 (RFC 9110 §2.5), which clients that are made to offer it alone.
+    if (offered.includes("http/1.1")) offered.push("http/1.0");
     return new TLSSocket(socket, {
       isServer: true,
       secureContext: context,
       requestCert: tls.authorities !== null,
       // What a client presents is judged by `isAdmitted`, which knows the listener's mode.
       rejectUnauthorized: false,
-      ...(alpnProtocols.length > 0 && { ALPNProtocols: [...alpnProtocols] }),
+      ...(offered.length > 0 && { ALPNProtocols: offered }),
     });
   }
 

@@ -16,7 +16,9 @@ import {
   type handleServerStreamingCall,
   type handleUnaryCall,
 } from "@grpc/grpc-js";
+import { SERVED, type TestCertificate } from "../support/certificates.ts";
 import { STABLE, oneRoute, testGateway, type TestGateway } from "../support/gateway.ts";
+import { privateKeys, secureParts } from "../support/secure.ts";
 import { eventually } from "../support/upstream.ts";
 
 const take = (bytes: Buffer): string => bytes.toString("utf8");
@@ -213,6 +215,37 @@ describe("gRPC", () => {
       else call.end();
     }
     assert.deepEqual(answers, ["<1>", "<2>", "<3>", "<4>"]);
+  });
+
+  test("over TLS: a call, and a conversation beside it on the same connection", async () => {
+    await using app = await backend();
+    const certificates = { a: SERVED[0] as TestCertificate };
+    await using gateway = await testGateway({
+      parts: secureParts({
+        listeners: [{ hostname: "a.example", certificates: ["a"] }],
+        certificates,
+        route: { stable: [app.port], pool: { protocol: "h2c" } },
+      }),
+      credentials: privateKeys(certificates),
+    });
+    using client = new Caller(
+      `127.0.0.1:${gateway.port}`,
+      credentials.createSsl(Buffer.from(certificates.a.certificate)),
+      { "grpc.ssl_target_name_override": "a.example", "grpc.default_authority": "a.example" },
+    );
+    const call = client.makeBidiStreamRequest(SERVICE.converse.path, give, take);
+    const answers: string[] = [];
+    call.write("1");
+    for await (const text of call as AsyncIterable<string>) {
+      answers.push(text);
+      const { value, trailer } = await client.unary(text);
+      assert.equal(value, `${text}!`);
+      assert.deepEqual(trailer?.get("x-trailer"), ["after"]);
+      if (answers.length < 3) call.write(String(answers.length + 1));
+      else call.end();
+    }
+    assert.deepEqual(answers, ["<1>", "<2>", "<3>"]);
+    assert.equal(gateway.worker("connections"), 1);
   });
 
   test("a call that the client cancels is cancelled at the backend", async () => {

@@ -1,18 +1,16 @@
-/** Clients that others wrote speak HTTP/2 to the gateway: curl and nghttp, with and without TLS. */
+/** Clients that others wrote speak HTTP/2 to the gateway: curl, nghttp, h2load, undici; with and without TLS. */
 import assert from "node:assert/strict";
-import { execFile, spawnSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { describe, test } from "node:test";
 import { promisify } from "node:util";
+import { Agent, request } from "undici";
 import { SERVED, type TestCertificate } from "../support/certificates.ts";
 import { oneRoute, testGateway, type TestGateway } from "../support/gateway.ts";
+import { lacks } from "../support/programs.ts";
 import { privateKeys, secureParts } from "../support/secure.ts";
 import { origin } from "../support/upstream.ts";
 
 const run = promisify(execFile);
-
-function isMissing(command: string): boolean {
-  return spawnSync("sh", ["-c", `command -v ${command}`]).status !== 0;
-}
 
 function gatewayTo(port: number, secure: boolean): Promise<TestGateway> {
   const route = { stable: [port] };
@@ -27,8 +25,8 @@ const BODY = "x".repeat(100_000);
 
 for (const secure of [false, true]) {
   describe(`HTTP/2 ${secure ? "with" : "without"} TLS`, () => {
-    test("curl", { skip: isMissing("curl") && "curl is not installed" }, async () => {
-      await using app = await origin((request, response) => response.end(request.body || BODY));
+    test("curl", { skip: lacks("curl") }, async () => {
+      await using app = await origin((seen, response) => response.end(seen.body || BODY));
       await using gateway = await gatewayTo(app.port, secure);
       const { port } = gateway;
       const url = secure ? `https://127.0.0.1:${port}/` : `http://127.0.0.1:${port}/`;
@@ -43,7 +41,7 @@ for (const secure of [false, true]) {
       assert.equal(app.requests.at(-1)?.method, "POST");
     });
 
-    test("nghttp", { skip: isMissing("nghttp") && "nghttp is not installed" }, async () => {
+    test("nghttp", { skip: lacks("nghttp") }, async () => {
       await using app = await origin((_request, response) => response.end("ok"));
       await using gateway = await gatewayTo(app.port, secure);
       const url = `${secure ? "https" : "http"}://127.0.0.1:${gateway.port}/`;
@@ -51,5 +49,38 @@ for (const secure of [false, true]) {
       assert.equal(stdout, "ok".repeat(50));
       assert.equal(app.requests.length, 50);
     });
+
+    test("h2load: every request is answered", { skip: lacks("h2load") }, async () => {
+      await using app = await origin((_request, response) => response.end("ok"));
+      await using gateway = await gatewayTo(app.port, secure);
+      const url = `${secure ? "https" : "http"}://127.0.0.1:${gateway.port}/`;
+      const { stdout } = await run("h2load", ["-n", "500", "-c", "5", "-m", "10", url]);
+      assert.match(stdout, /requests: 500 total, 500 started, 500 done, 500 succeeded, 0 failed/);
+      assert.equal(app.requests.length, 500);
+    });
   });
 }
+
+test("undici: twenty requests at once on one session, bodies both ways", async () => {
+  await using app = await origin((seen, response) => response.end(seen.body || BODY));
+  await using gateway = await gatewayTo(app.port, true);
+  const connect = { rejectUnauthorized: false };
+  const agent = new Agent({ allowH2: true, connections: 1, pipelining: 20, connect });
+  const answers = await Promise.all(
+    Array.from({ length: 20 }, async (_, index) => {
+      const body = index % 2 === 0 ? `${index} `.repeat(10_000) : null;
+      const answer = await request(`https://127.0.0.1:${gateway.port}/${index}`, {
+        dispatcher: agent,
+        method: body === null ? "GET" : "POST",
+        body,
+      });
+      assert.equal(answer.statusCode, 200);
+      assert.equal(await answer.body.text(), body ?? BODY);
+      return answer.headers;
+    }),
+  );
+  await agent.close();
+  assert.equal(gateway.worker("connections"), 1);
+  // HTTP/2 has no Connection field: had it been HTTP/1.1, the answers would say how it goes on.
+  for (const headers of answers) assert.equal(headers["connection"], undefined);
+});
