@@ -82,13 +82,19 @@ export interface Retry {
 export type RetryTrigger = "connect" | "refused" | "reset" | "timeout";
 
 /**
- * Requests of one session go to the endpoint that had its first one, whatever the weights say now,
- * while that endpoint is there (Gateway API `SessionPersistence`, GEP-1619).
+ * Requests of one session go to the endpoint that had its first one, whatever the weights of the
+ * backendRefs say now, while that endpoint is there and its arm has weight (Gateway API
+ * `SessionPersistence`, GEP-1619).
  */
 export interface Session {
   readonly type: "Cookie" | "Header";
   /** Of the cookie or header. */
   readonly name: string;
+  /**
+   * What tokens are keyed with: made of the UID of the route, which is kept over restarts and known to
+   * nobody outside, and of the rule, whose sessions mean nothing to another (GEP-1619).
+   */
+  readonly salt: string;
   /** A session ends that long after its first request; absent: it does not. */
   readonly absoluteTimeoutMs?: number;
   /** A session ends when it was unused that long; absent: it does not. */

@@ -47,7 +47,7 @@ export function readRule(input: RuleInput): RulePart {
     ...(requestTimeoutMs !== undefined && { requestTimeoutMs }),
     ...(backendRequestTimeoutMs !== undefined && { backendRequestTimeoutMs }),
     ...(rule.retry !== undefined && { retry: readRetry(rule.retry) }),
-    ...(rule.session !== undefined && { session: readSession(rule.session, key, rule) }),
+    ...(rule.session !== undefined && { session: readSession(rule.session, { key, ...input }) }),
   };
 }
 
@@ -119,13 +119,17 @@ export function codeRanges(codes: readonly number[]): Retry["statusCodes"] {
 /** Digits of the hash of a rule's key in the name of its session, where it was given none. */
 const SESSION_NAME_DIGITS = 12;
 
-function readSession(session: SessionPersistence, ruleKey: string, rule: RuleForm): Session {
+function readSession(
+  session: SessionPersistence,
+  { key, route, rule, index }: Pick<RuleInput, "route" | "rule" | "index"> & { key: string },
+): Session {
   const absoluteTimeoutMs = readTimeout(session.absoluteTimeout);
   const idleTimeoutMs = readTimeout(session.idleTimeout);
-  const name = session.sessionName ?? `sluice-${sha256(ruleKey).slice(0, SESSION_NAME_DIGITS)}`;
+  const name = session.sessionName ?? `sluice-${sha256(key).slice(0, SESSION_NAME_DIGITS)}`;
   return {
     type: session.type ?? "Cookie",
     name,
+    salt: sha256(`${route.metadata.uid}/${rule.name ?? index}`),
     ...(absoluteTimeoutMs !== undefined && { absoluteTimeoutMs }),
     ...(idleTimeoutMs !== undefined && { idleTimeoutMs }),
     lifetime: session.cookieConfig?.lifetimeType ?? "Session",
@@ -139,5 +143,6 @@ function commonPath({ matches }: RuleForm): string {
     matches.map(({ entry: { path } }) => (path.type === "RegularExpression" ? "/" : path.value)),
   );
   const [only = "/", ...others] = paths;
-  return others.length > 0 ? "/" : only;
+  // A semicolon would end the cookie's attribute.
+  return others.length > 0 || only.includes(";") ? "/" : only;
 }

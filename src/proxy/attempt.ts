@@ -61,7 +61,8 @@ export function startAttempt(x: Exchange, arm: LinkedArm, fresh: Endpoint | null
     return;
   }
   const { part, endpoints } = x.plane.pools.of(pool, x.habits);
-  const endpoint = fresh ?? chooseRoomy(x, endpoints, part);
+  const kept = x.session === null ? undefined : x.session.endpointOf(pool, endpoints);
+  const endpoint = fresh ?? roomy(x, kept, part) ?? chooseRoomy(x, endpoints, part);
   if (endpoint === undefined) {
     giveUp(x, "upstream_overflow");
     return;
@@ -90,6 +91,12 @@ export function startAttempt(x: Exchange, arm: LinkedArm, fresh: Endpoint | null
   own(x, upstream);
   const connectMs = x.attemptStartedMs + part.connectTimeoutMs;
   x.plane.wheel.schedule(upstream, Math.min(connectMs, attemptDeadlineMs(x)));
+}
+
+/** The endpoint of the client's session, where it has not failed and may be given a request. */
+function roomy(x: Exchange, kept: Endpoint | undefined, part: PoolUse): Endpoint | undefined {
+  if (kept === undefined || x.excluded.includes(kept)) return undefined;
+  return kept.hasRoom(part) ? kept : undefined;
 }
 
 /** An endpoint that has an idle connection or may be given another one. */

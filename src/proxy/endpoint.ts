@@ -1,6 +1,7 @@
 /** One address of a backend, as the attempt loop sees it, whatever is spoken there. */
 import type { EndpointAddress, PoolPart } from "../compile/program.ts";
 import type { ConnectionLimits } from "../compile/rule-part.ts";
+import { jsonText } from "./access-log.ts";
 import type { UpstreamStream } from "./upstream-stream.ts";
 
 /** A pool as the rule uses it whose request is sent there. */
@@ -21,6 +22,11 @@ export interface Endpoint {
   /** Closes what has been idle for too long, and looks after what is not. Called every 250 ms. */
   sweep(nowMs: number): void;
   closeIdle(): void;
+}
+
+/** `Endpoint.text` of an address. */
+export function addressText(address: EndpointAddress): string {
+  return jsonText("unixPath" in address ? address.unixPath : `${address.host}:${address.port}`);
 }
 
 /** Whether a connection has had its time, or its requests (`ConnectionLimits`). */

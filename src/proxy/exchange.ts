@@ -13,6 +13,7 @@ import type { Peer } from "./peer.ts";
 import type { Plane } from "./plane.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { Habits, LinkedArm, LinkedRule } from "./snapshot.ts";
+import type { SessionUse } from "./session.ts";
 import type { EndedBy } from "./termination.ts";
 import type { Trace } from "./trace.ts";
 import type { UpstreamStream } from "./upstream-stream.ts";
@@ -41,6 +42,8 @@ export class Exchange {
   /** The one rule that the request keeps for its whole life. */
   rule: LinkedRule | null = null;
   readonly choice = new Choice();
+  /** Null where the rule has no sessions. */
+  session: SessionUse | null = null;
   clientId = "";
   /** When the request as a whole is over time. */
   deadlineMs = Infinity;

@@ -27,6 +27,7 @@ import {
   respondRedirect,
   respondRejection,
 } from "./respond.ts";
+import { chooseBySession, readSession, type LinkedSession } from "./session.ts";
 import type { LinkedArm, LinkedRule, LinkedSocket } from "./snapshot.ts";
 
 /** Takes a request whose head is parsed and of whose body at least the beginning is known. */
@@ -173,7 +174,8 @@ function forward(x: Exchange, rule: LinkedRule): void {
   const { gates, random } = x.plane;
   const { choice } = x;
   const options = { head: x.head, clientAddress: x.peer.clientAddress, random, gates };
-  const none = choose(choice, rule, rule, options);
+  const isChosen = rule.session !== null && resumeSession(x, rule, rule.session);
+  const none = isChosen ? null : choose(choice, rule, rule, options);
   // A redirect of the backendRef itself needs nobody behind it.
   const redirect = choice.backend?.redirect ?? null;
   if (redirect !== null) {
@@ -204,6 +206,12 @@ function forward(x: Exchange, rule: LinkedRule): void {
   continueBody(x);
   if (own !== null && own.mirrors !== null && !x.upgrade) x.copies = startCopies(x, own.mirrors);
   startAttempt(x, choice.arm as LinkedArm);
+}
+
+/** Chooses as the client's session says; false where that says nothing. */
+function resumeSession(x: Exchange, { backends }: LinkedRule, session: LinkedSession): boolean {
+  x.session = readSession(session, x.head, x.plane.wallTime.epochMs(x.startedMs));
+  return chooseBySession(x.choice, x.session, { backends, gates: x.plane.gates });
 }
 
 /** The request will be read: a client that asked first is told so (RFC 9110 §10.1.1). */

@@ -21,6 +21,7 @@ import type {
 import type { DirectResponse } from "../compile/rule-part.ts";
 import { linkCors } from "./cors.ts";
 import { linkEdits, linkPathEdit } from "./rewrite.ts";
+import { linkSession } from "./session.ts";
 import type {
   Cell,
   Habits,
@@ -64,6 +65,7 @@ export function linkRule(part: RulePart, links: RuleLinks): LinkedRule {
     websocket: part.websocket ?? true,
     bodyBytesMax: part.requestBodyBytesMax ?? Infinity,
     responseEdits: linkEdits(filters.responseHeaders, undefined),
+    session: part.session === undefined ? null : linkSession(part.session),
     retry: part.retry ?? null,
     habits: linkHabits(part, links),
     requestTimeoutMs: part.requestTimeoutMs ?? 0,
@@ -88,6 +90,7 @@ export function linkModelRoute(part: ModelRoutePart, links: RuleLinks): LinkedRu
     websocket: false,
     bodyBytesMax: part.bodyBytesMax,
     responseEdits: null,
+    session: null,
     retry: null,
     habits: linkHabits(part, links),
     requestTimeoutMs: 0,
@@ -120,7 +123,13 @@ function linkDirectResponse(direct: DirectResponse | undefined): LinkedDirectRes
 
 /** Stands in for a rule that could not be linked: nobody answers, which is a 500. */
 export function brokenRule(part: RulePart | ModelRoutePart, links: RuleLinks): LinkedRule {
-  const { backends: _backends, auth: _auth, limits: _limits, ...rest } = part as RulePart;
+  const {
+    backends: _backends,
+    auth: _auth,
+    limits: _limits,
+    session: _session,
+    ...rest
+  } = part as RulePart;
   const bare: RulePart = { ...rest, type: "rule", filters: {}, backends: [] };
   return linkRule(bare, links);
 }

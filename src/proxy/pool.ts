@@ -6,8 +6,7 @@
 import { connect, type NetConnectOpts, type Socket } from "node:net";
 import type { Random } from "../base/random.ts";
 import type { EndpointAddress, PoolPart } from "../compile/program.ts";
-import { jsonText } from "./access-log.ts";
-import { isWorn, type Endpoint, type PoolUse } from "./endpoint.ts";
+import { addressText, isWorn, type Endpoint, type PoolUse } from "./endpoint.ts";
 import { Http2Endpoint } from "./http2-session.ts";
 import type { Habits, LinkedCertificate, LinkedPool } from "./snapshot.ts";
 import { KEEP_ALIVE_MS } from "./plane.ts";
@@ -268,10 +267,6 @@ export function chooseEndpoint(
   const one = candidates[first] as Endpoint;
   const other = candidates[second] as Endpoint;
   return other.inFlight < one.inFlight ? other : one;
-}
-
-function addressText(address: EndpointAddress): string {
-  return jsonText("unixPath" in address ? address.unixPath : `${address.host}:${address.port}`);
 }
 
 /** Begins a connection to `address`, over TLS where the pool says so. */

@@ -8,6 +8,7 @@ import { CORS_RESPONSE_NAMES, responseLines, varyLine, type LinkedCors } from ".
 import type { Exchange } from "./exchange.ts";
 import type { KnownAnswer } from "./known-head.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
+import { sessionLine } from "./session.ts";
 
 /** Response lines that header edits cannot touch. */
 const FRAMING: ReadonlySet<string> = new Set(["content-length", "transfer-encoding", "connection"]);
@@ -27,7 +28,8 @@ export function relayHead(x: Exchange, head: ResponseHead, whole: string | null)
   }
   const cors = x.choice.backend?.cors ?? null;
   const said = cors === null ? "" : corsLines(x, head, cors);
-  const added = addedLines(x, head) + said + (edits === null ? "" : edits.append);
+  const kept = x.session === null ? "" : sessionLine(x, x.session, head);
+  const added = addedLines(x, head) + said + (edits === null ? "" : edits.append) + kept;
   if (x.tap !== null) x.tap.head(head.status, head.header("content-type"));
   if (whole !== null) x.bytesOut = whole.length;
   x.client.sendHead(x, head, added, whole);
@@ -41,7 +43,8 @@ export function relaySwitch(x: Exchange, head: ResponseHead): void {
   if (edits !== null) {
     for (const name of edits.drop) if (!FRAMING.has(name)) head.dropName(name);
   }
-  x.client.sendInterim(x, head, UPGRADE_LINES + (edits === null ? "" : edits.append));
+  const kept = x.session === null ? "" : sessionLine(x, x.session, head);
+  x.client.sendInterim(x, head, UPGRADE_LINES + (edits === null ? "" : edits.append) + kept);
 }
 
 /** What the gateway says to pages of other origins, in place of what the backend said. */

@@ -29,6 +29,7 @@ import type { ConnectionLimits, Retry } from "../compile/rule-part.ts";
 import type { AddressDetection } from "./client-address.ts";
 import type { LinkedCors } from "./cors.ts";
 import type { HostTable } from "./host-table.ts";
+import type { LinkedSession } from "./session.ts";
 
 export interface Cell<T> {
   /** Undefined while the part is not there: a reference that dangles is answered with 500. */
@@ -177,6 +178,8 @@ export interface LinkedRule extends WeightedSet {
   readonly bodyBytesMax: number;
   /** Of the rule alone, for answers that no backend gives. */
   readonly responseEdits: LinkedEdits | null;
+  /** How clients come back to the same endpoint; null for most rules. */
+  readonly session: LinkedSession | null;
   /** When requests are sent again beyond what is always safe; null for most rules. */
   readonly retry: Retry | null;
   /** Null for most rules. */

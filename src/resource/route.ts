@@ -7,6 +7,7 @@ import { z } from "zod";
 import { parseDuration } from "../base/duration.ts";
 import { conditions } from "./condition.ts";
 import { gatewayDuration, headerName, hostname } from "./format.ts";
+import { checkOwned } from "./header-filter.ts";
 import { parentReference } from "./reference.ts";
 import { regexProblem } from "./regex.ts";
 import {
@@ -111,10 +112,12 @@ const sessionFields = object({
   sessionName: text(TOKEN, "a name of letters, digits and !#$%&'*+-.^_`|~", 128)
     .exactOptional()
     .describe("Name of the cookie or header; made from the rule's where absent."),
-  absoluteTimeout: gatewayDuration().exactOptional().describe("A session ends after that long."),
+  absoluteTimeout: gatewayDuration()
+    .exactOptional()
+    .describe("A session ends after that long; 0s, or absent: it does not."),
   idleTimeout: gatewayDuration()
     .exactOptional()
-    .describe("A session ends when it was unused that long."),
+    .describe("A session ends when it was unused that long; 0s, or absent: it does not."),
   type: choice(["Cookie", "Header"]).default("Cookie").describe("Where a session is kept."),
   cookieConfig: object({
     lifetimeType: choice(["Permanent", "Session"])
@@ -133,12 +136,19 @@ export const sessionPersistence = sessionFields
   .describe("Requests of one session go to the same endpoint.");
 
 function checkSession(session: SessionPersistence, refuse: Refuse): void {
-  const { type, cookieConfig, absoluteTimeout } = session;
+  const { type, cookieConfig, absoluteTimeout, sessionName } = session;
   if (cookieConfig !== undefined && type !== "Cookie") {
     refuse(["cookieConfig"], "must be absent for type Header");
   }
-  if (cookieConfig?.lifetimeType === "Permanent" && absoluteTimeout === undefined) {
-    refuse(["absoluteTimeout"], "is required for a Permanent cookie");
+  if (cookieConfig?.lifetimeType === "Permanent") {
+    if (absoluteTimeout === undefined) {
+      refuse(["absoluteTimeout"], "is required for a Permanent cookie");
+    } else if (parseDuration(absoluteTimeout) === 0) {
+      refuse(["absoluteTimeout"], "must be more than 0s for a Permanent cookie");
+    }
+  }
+  if (type === "Header" && sessionName !== undefined) {
+    checkOwned(sessionName, ["sessionName"], refuse);
   }
 }
 

@@ -2,7 +2,7 @@
  * A data plane in the test's own process, serving Program parts on real sockets: the compiler and the
  * threads are left out, all else is what runs in production.
  */
-import { systemClock } from "../../src/base/clock.ts";
+import { type Clock, systemClock } from "../../src/base/clock.ts";
 import { seededRandom, type Random } from "../../src/base/random.ts";
 import type { Part, PoolPart, RulePart, SplitPart } from "../../src/compile/program.ts";
 import type { PartFailure } from "../../src/process/messages.ts";
@@ -27,6 +27,7 @@ import { TicketSecret } from "../../src/shared/tickets.ts";
 export interface GatewayOptions {
   readonly parts: readonly Part[];
   readonly random?: Random;
+  readonly clock?: Clock;
   readonly accessLog?: AccessLog;
   readonly accessLines?: DataPlaneOptions["accessLines"];
   readonly timeouts?: Partial<Timeouts>;
@@ -71,7 +72,7 @@ export async function testGateway(options: GatewayOptions): Promise<TestGateway>
     limits,
     accessLog: options.accessLog ?? NO_ACCESS_LOG,
     random: options.random ?? seededRandom(1),
-    clock: systemClock,
+    clock: options.clock ?? systemClock,
     sampler: options.sampler,
     ...(options.accessLines === undefined ? {} : { accessLines: options.accessLines }),
     tickets: new TicketSecret(memory.tickets),
