@@ -113,7 +113,7 @@ export interface Compression {
   readonly minBytes: number;
   /**
    * Media types in lower case without parameters. text/event-stream is compressed only where it
-   * stands here, for a compressor holds back what is shorter than its window.
+   * stands here: events are short, and a compressor takes memory for as long as they are waited for.
    */
   readonly contentTypes: readonly string[];
 }

@@ -22,6 +22,24 @@ export class ResponseHead extends HeaderBlock {
   hasDate = false;
   /** Whether the status line may be passed on as it stands. */
   http11 = true;
+
+  /**
+   * The same head before another body, without its Content-Length: before `whole`, one character a
+   * byte, or where that is null before a body whose length nobody knows yet.
+   */
+  before(whole: string | null): ResponseHead {
+    const text = whole === null ? this.text : `${this.text.slice(0, this.end)}\r\n${whole}`;
+    const head = new ResponseHead(text, this.end);
+    for (const position of this.lines) head.lines.push(position);
+    head.dropName("content-length");
+    head.status = this.status;
+    head.reason = this.reason;
+    head.hasDate = this.hasDate;
+    head.http11 = this.http11;
+    head.contentLength = whole === null ? -1 : whole.length;
+    head.framing = whole === null ? "chunked" : "length";
+    return head;
+  }
 }
 
 /**

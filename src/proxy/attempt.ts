@@ -9,6 +9,13 @@ import type { Retry } from "../compile/rule-part.ts";
 import type { ResponseHead } from "../http1/response-head.ts";
 import { isSwitched } from "../http1/websocket.ts";
 import { FIELD, OUTCOMES } from "../shared/metrics.ts";
+import {
+  attemptDeadlineMs,
+  limitHead,
+  limitSilence,
+  resumeUpstream,
+  timeoutCode,
+} from "./attempt-time.ts";
 import { armRow, openArm, otherArm } from "./choose.ts";
 import { errorRow, outcomeOf, type ErrorCode } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
@@ -153,30 +160,11 @@ function sendHeld(x: Exchange, upstream: UpstreamStream): void {
   upstream.flush();
 }
 
-/**
- * Limits how long the backend may take for its response's head. It cannot answer before it has the
- * request, so the time begins with the request's last byte, or where the backend takes no more of it.
- */
-function limitHead(x: Exchange, upstream: UpstreamStream, nowMs = performance.now()): void {
-  const waited = upstream.requestSent || upstream.full;
-  const limitMs = x.arm?.pool.value?.part.responseHeadTimeoutMs ?? 60_000;
-  const headMs = waited ? nowMs + limitMs : Infinity;
-  x.plane.wheel.schedule(upstream, Math.min(headMs, attemptDeadlineMs(x)));
-}
-
-/** Limits how long the backend may be silent in its response, unless the client is waited for. */
-function limitSilence(x: Exchange, upstream: UpstreamStream): void {
-  const { responseIdleMs } = x.client.peer.timeouts;
-  const silentMs = upstream.paused ? Infinity : performance.now() + responseIdleMs;
-  x.plane.wheel.schedule(upstream, Math.min(silentMs, attemptDeadlineMs(x)));
-}
-
 /** The client takes the response again. */
 export function resumeResponse(x: Exchange): void {
-  const { upstream } = x;
-  if (upstream === null) return;
-  upstream.resume();
-  if (x.responseStarted) limitSilence(x, upstream);
+  // What waits for the client is zlib; the backend waits for zlib.
+  if (x.compressor === null) resumeUpstream(x);
+  else x.compressor.resume();
 }
 
 /** Whether the head is all there is to send: neither a body nor the end of one. */
@@ -197,13 +185,6 @@ function redirectArm(x: Exchange): void {
   }
   if (arm === null) respondError(x, "no_arm");
   else startAttempt(x, arm);
-}
-
-/** When the attempt is over time, by the route's timeouts. */
-function attemptDeadlineMs(x: Exchange): number {
-  const attemptMs =
-    x.backendRequestTimeoutMs === 0 ? Infinity : x.attemptStartedMs + x.backendRequestTimeoutMs;
-  return Math.min(x.deadlineMs, attemptMs);
 }
 
 /** Takes a piece of the request's body; false when the client should wait. */
@@ -449,20 +430,7 @@ function ended(x: Exchange, trailers: string, nowMs: number): void {
   x.upstream = null;
   if (trailers !== "") noteGrpcTrailers(x, trailers);
   count(x, x.status >= 500 || isGrpcFailure(x.grpcStatus) ? STATUS_5XX : OK, nowMs);
-  relayEnd(x, trailers);
-  x.finish(nowMs);
-}
-
-/** Which timeout it was. Where it is the client that is waited for, the arm is not to blame. */
-function timeoutCode(upstream: UpstreamStream, x: Exchange, nowMs: number): ErrorCode {
-  if (upstream.paused && x.responseStarted) return "client_stalled";
-  if (x.dispatched && !x.bodyEnded && !upstream.full) {
-    return "request_timed_out";
-  }
-  if (nowMs >= x.deadlineMs) return "request_timeout";
-  if (nowMs >= attemptDeadlineMs(x)) return "attempt_timeout";
-  if (x.responseStarted) return "response_stalled";
-  return upstream.connecting ? "upstream_connect_timeout" : "upstream_head_timeout";
+  relayEnd(x, trailers, nowMs);
 }
 
 /** What every upstream connection of a worker reports to. */

@@ -7,6 +7,7 @@ import type { RequestHead } from "../http1/request-head.ts";
 import { FIELD } from "../shared/metrics.ts";
 import { Choice } from "./choose.ts";
 import type { Client } from "./client.ts";
+import type { BodyCompressor } from "./compressor.ts";
 import type { Reason } from "./error.ts";
 import type { KnownHead } from "./known-head.ts";
 import type { Peer } from "./peer.ts";
@@ -108,6 +109,8 @@ export class Exchange {
   bytesOut = 0;
   /** Sees every byte of the response's body as it passes. */
   tap: ResponseTap | null = null;
+  /** Has the response's body on its way to the client; null for most. */
+  compressor: BodyCompressor | null = null;
   finished = false;
 
   constructor(
@@ -157,6 +160,7 @@ export class Exchange {
     if (this.finished) return;
     this.finished = true;
     this.tap?.finish(nowMs);
+    if (this.compressor !== null) this.compressor.close();
     if (this.copies !== null && !this.bodyEnded) for (const copy of this.copies) copy.abandon();
     this.countAnswer();
     const { plane } = this;

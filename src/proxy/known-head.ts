@@ -196,7 +196,7 @@ function changesNothing(rule: LinkedRule): boolean {
   if (rule.auth !== null || rule.redirect !== null || rule.models !== null) return false;
   if (rule.cors !== null || rule.directResponse !== null) return false;
   // An answer that is known is passed on unseen, though it may be one to try again after.
-  if (rule.retry !== null || rule.session !== null) return false;
+  if (rule.retry !== null || rule.session !== null || rule.compression !== null) return false;
   for (const backend of rule.backends) {
     if (backend.requestEdits !== null || backend.responseEdits !== null) return false;
     if (backend.rewriteHost !== null || backend.pathEdits.length > 0) return false;

@@ -19,6 +19,7 @@ import type {
   WeightedBackend,
 } from "../compile/program.ts";
 import type { DirectResponse } from "../compile/rule-part.ts";
+import { linkCompression } from "./compress.ts";
 import { linkCors } from "./cors.ts";
 import { linkEdits, linkPathEdit } from "./rewrite.ts";
 import { linkSession } from "./session.ts";
@@ -67,6 +68,7 @@ export function linkRule(part: RulePart, links: RuleLinks): LinkedRule {
     responseEdits: linkEdits(filters.responseHeaders, undefined),
     session: part.session === undefined ? null : linkSession(part.session),
     retry: part.retry ?? null,
+    compression: part.compression === undefined ? null : linkCompression(part.compression),
     habits: linkHabits(part, links),
     requestTimeoutMs: part.requestTimeoutMs ?? 0,
     backendRequestTimeoutMs: part.retry?.attemptTimeoutMs ?? part.backendRequestTimeoutMs ?? 0,
@@ -92,6 +94,7 @@ export function linkModelRoute(part: ModelRoutePart, links: RuleLinks): LinkedRu
     responseEdits: null,
     session: null,
     retry: null,
+    compression: null,
     habits: linkHabits(part, links),
     requestTimeoutMs: 0,
     backendRequestTimeoutMs: 0,

@@ -11,6 +11,7 @@ import type { AccessLines } from "./access-line.ts";
 import type { AccessLog } from "./access-log.ts";
 import type { AdmitDeps } from "./admit.ts";
 import type { Slots } from "./client-output.ts";
+import type { Compressors } from "./compressor.ts";
 import type { Outbox } from "./outbox.ts";
 import type { Pools } from "./pool.ts";
 import type { RequestIds } from "./request-id.ts";
@@ -32,6 +33,7 @@ export interface Plane {
   readonly pools: Pools;
   readonly outbox: Outbox;
   readonly slots: Slots;
+  readonly compressors: Compressors;
   readonly requestIds: RequestIds;
   readonly wallTime: WallTime;
   /** Null where nothing is traced. */

@@ -4,6 +4,7 @@
  */
 import type { ResponseHead } from "../http1/response-head.ts";
 import { UPGRADE_LINES } from "../http1/websocket.ts";
+import { codedTrailers, compressAnswer } from "./compress.ts";
 import { CORS_RESPONSE_NAMES, responseLines, varyLine, type LinkedCors } from "./cors.ts";
 import type { Exchange } from "./exchange.ts";
 import type { KnownAnswer } from "./known-head.ts";
@@ -26,10 +27,24 @@ export function relayHead(x: Exchange, head: ResponseHead, whole: string | null)
   if (edits !== null) {
     for (const name of edits.drop) if (!FRAMING.has(name)) head.dropName(name);
   }
+  if (x.rule === null || x.rule.compression === null) {
+    sendHead(x, head, edits === null ? "" : edits.append, whole);
+    return;
+  }
+  const coded = compressAnswer(x, head, { compression: x.rule.compression, edits, whole });
+  sendHead(x, coded.head, coded.edited, coded.whole);
+  // What is too long to be compressed on the spot came whole all the same.
+  if (x.compressor !== null && whole !== null) {
+    const bytes = Buffer.from(whole, "latin1");
+    x.compressor.take(bytes, 0, bytes.length);
+  }
+}
+
+function sendHead(x: Exchange, head: ResponseHead, edited: string, whole: string | null): void {
   const cors = x.choice.backend?.cors ?? null;
   const said = cors === null ? "" : corsLines(x, head, cors);
   const kept = x.session === null ? "" : sessionLine(x, x.session, head);
-  const added = addedLines(x, head) + said + (edits === null ? "" : edits.append) + kept;
+  const added = addedLines(x, head) + said + edited + kept;
   if (x.tap !== null) x.tap.head(head.status, head.header("content-type"));
   if (whole !== null) x.bytesOut = whole.length;
   x.client.sendHead(x, head, added, whole);
@@ -76,18 +91,27 @@ export function relayBody(
   range: { start: number; end: number },
 ): void {
   const { start, end } = range;
-  x.bytesOut += end - start;
   if (x.tap !== null) x.tap.bytes(buffer, start, end);
+  if (x.compressor !== null) {
+    x.compressor.take(buffer, start, end);
+    return;
+  }
+  x.bytesOut += end - start;
   x.client.sendBody(buffer, start, end);
 }
 
 /** After each read: sends what was gathered, and makes the upstream wait if the client does not take it. */
 export function relayFlush(x: Exchange): void {
-  if (x.client.flush()) return;
-  x.upstream?.pause();
+  const taken = x.compressor === null ? x.client.flush() : x.compressor.flush();
+  if (!taken) x.upstream?.pause();
 }
 
-/** The body is complete. */
-export function relayEnd(x: Exchange, trailers: string): void {
+/** The body is complete: the exchange is over once all of it has been sent. */
+export function relayEnd(x: Exchange, trailers: string, nowMs: number): void {
+  if (x.compressor !== null) {
+    x.compressor.end(codedTrailers(trailers));
+    return;
+  }
   x.client.sendEnd(trailers);
+  x.finish(nowMs);
 }

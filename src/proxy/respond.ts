@@ -3,6 +3,7 @@
  * request; how they are framed is the client's (client.ts).
  */
 import type { Rejection } from "./admit.ts";
+import { compressDirect } from "./compress.ts";
 import { preflightLines, responseLines, varyLine, type LinkedCors } from "./cors.ts";
 import { errorBody, errorRow, isError, type ErrorCode } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
@@ -56,7 +57,7 @@ export function respondRedirect(x: Exchange, status: number, location: string): 
 /** A fixed answer that a route asks for instead of a backend. */
 export function respondDirect(x: Exchange, direct: LinkedDirectResponse): void {
   x.reason = "direct_response";
-  respond(x, { ...direct, headers: "" });
+  respond(x, compressDirect(x, { ...direct, headers: "" }));
 }
 
 /** Tells a browser what it may ask for. */

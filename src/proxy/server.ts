@@ -24,6 +24,7 @@ import type { AccessLog } from "./access-log.ts";
 import { ATTEMPT_EVENTS } from "./attempt.ts";
 import { Slots } from "./client-output.ts";
 import { Acceptor } from "./accept.ts";
+import { Compressors } from "./compressor.ts";
 import { Listener } from "./listener.ts";
 import { DEFAULT_TIMEOUTS, WallTime, type Plane, type Timeouts } from "./plane.ts";
 import { Outbox } from "./outbox.ts";
@@ -94,6 +95,7 @@ export class DataPlane {
       pools: new Pools({ events: ATTEMPT_EVENTS, wheel, outbox }),
       outbox,
       slots: new Slots(),
+      compressors: new Compressors(),
       // Ids need to differ between workers even where the splits are drawn from a seed.
       requestIds: new RequestIds(systemRandom),
       wallTime,

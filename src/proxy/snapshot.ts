@@ -27,6 +27,7 @@ import type {
 } from "../compile/program.ts";
 import type { ConnectionLimits, Retry } from "../compile/rule-part.ts";
 import type { AddressDetection } from "./client-address.ts";
+import type { LinkedCompression } from "./compress.ts";
 import type { LinkedCors } from "./cors.ts";
 import type { HostTable } from "./host-table.ts";
 import type { LinkedSession } from "./session.ts";
@@ -182,6 +183,8 @@ export interface LinkedRule extends WeightedSet {
   readonly session: LinkedSession | null;
   /** When requests are sent again beyond what is always safe; null for most rules. */
   readonly retry: Retry | null;
+  /** Null for most rules. */
+  readonly compression: LinkedCompression | null;
   /** Null for most rules. */
   readonly habits: Habits | null;
   /** 0: no limit. */
