@@ -109,6 +109,19 @@ function trafficMetrics(reading: () => Reading): readonly Definition[] {
         ),
     },
     {
+      name: "sluice_mirror_requests_total",
+      help: "Copies of requests for mirrors, by route: answered, not answered, or given up in their body.",
+      type: "counter",
+      values: () =>
+        reading().routes.flatMap((row) =>
+          fieldValues(row, "outcome", [
+            ["delivered", FIELD.mirrorDelivered],
+            ["failed", FIELD.mirrorFailed],
+            ["dropped", FIELD.mirrorDropped],
+          ]),
+        ),
+    },
+    {
       name: "sluice_client_gone_total",
       help: "Requests whose client left before the answer was complete, by route.",
       type: "counter",

@@ -1,12 +1,14 @@
 /**
  * Copies of requests for other backends (Gateway API `HTTPRequestMirrorFilter`). A copy is an exchange
- * of its own whose client is nobody: its answer is read and thrown away, nothing of it is counted or
- * logged, and whatever becomes of it the request itself does not wait. A backend that does not keep up
- * with a body loses its copy.
+ * of its own whose client is nobody: its answer is read and thrown away, nothing of it is logged or
+ * counted for an arm, and whatever becomes of it the request itself does not wait. A backend that does
+ * not keep up with a body loses its copy; how many were lost is counted for the route.
  */
+import { FIELD } from "../shared/metrics.ts";
 import { forwardBody, forwardEnd, startAttempt } from "./attempt.ts";
 import { chooseArm } from "./choose.ts";
 import type { Client } from "./client.ts";
+import { isError } from "./error.ts";
 import { Exchange, type RequestCopy } from "./exchange.ts";
 import type { Peer } from "./peer.ts";
 import type { Plane } from "./plane.ts";
@@ -21,12 +23,17 @@ export function startCopies(
   mirrors: readonly LinkedMirror[],
 ): readonly RequestCopy[] | null {
   const copies: RequestCopy[] = [];
-  const { random, gates } = x.plane;
+  const { random, gates, metrics } = x.plane;
+  const row = x.rule === null ? x.plane.unmatchedRow : x.rule.row;
   for (const { fraction, split } of mirrors) {
-    const target = fraction < 1 && random() >= fraction ? undefined : split.value;
+    if (fraction < 1 && random() >= fraction) continue;
+    const target = split.value;
     const arm = target === undefined ? null : chooseArm(target, random(), gates);
-    if (arm === null) continue;
-    const copy = new Copy(x);
+    if (arm === null) {
+      metrics.add(row, FIELD.mirrorFailed, 1);
+      continue;
+    }
+    const copy = new Copy(x, row);
     startAttempt(copy, arm);
     if (!copy.finished) copies.push(copy);
   }
@@ -35,14 +42,18 @@ export function startCopies(
 
 class Copy extends Exchange implements RequestCopy {
   readonly #habits: Habits | null;
+  /** Of the route, in the metrics. */
+  readonly #row: number;
   #behindBytes = 0;
+  #givenUp = false;
 
-  constructor(original: Exchange) {
+  constructor(original: Exchange, row: number) {
     const client = new Nobody(original, () => {
       this.#behindBytes = 0;
     });
     super(client, original.head, { startedMs: original.startedMs, known: null });
     this.#habits = original.habits;
+    this.#row = row;
     this.upstreamHead = original.upstreamHead;
     this.deadlineMs = original.deadlineMs;
     this.backendRequestTimeoutMs = original.backendRequestTimeoutMs;
@@ -72,6 +83,7 @@ class Copy extends Exchange implements RequestCopy {
 
   abandon(): void {
     if (this.finished) return;
+    this.#givenUp = true;
     this.upstream?.cancel();
     this.upstream = null;
     this.finish();
@@ -80,9 +92,16 @@ class Copy extends Exchange implements RequestCopy {
   override countAnswer(): void {}
 
   override finish(): void {
+    if (this.finished) return;
     this.finished = true;
+    this.plane.metrics.add(this.#row, this.#outcome(), 1);
     this.held = null;
     this.kept = null;
+  }
+
+  #outcome(): number {
+    if (this.#givenUp) return FIELD.mirrorDropped;
+    return isError(this.reason) ? FIELD.mirrorFailed : FIELD.mirrorDelivered;
   }
 }
 

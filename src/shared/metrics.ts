@@ -21,12 +21,16 @@ export const FIELD = {
   truncated: 5,
   /** Sum of attempt latencies, milliseconds. */
   latencySumMs: 6,
+  /** Copies for mirrors: those that were answered, however; see also `mirrorFailed`, `mirrorDropped`. */
+  mirrorDelivered: 7,
   /** Answers to clients by class of status: 1xx at `response1xx`, … 5xx at `response1xx + 4`. */
   response1xx: 8,
   /** Requests whose client left before the answer was complete. */
   clientGone: 13,
   /** Failed canary attempts that another arm then answered. */
   shielded: 14,
+  /** Copies that no mirror answered. */
+  mirrorFailed: 15,
   inputTokens: 16,
   outputTokens: 17,
   firstTokenCount: 18,
@@ -36,6 +40,8 @@ export const FIELD = {
   unauthenticated: 21,
   /** Requests that shared a bucket because the table of buckets was full. */
   limitOverflow: 22,
+  /** Copies that were given up: too far behind, or without the end of their body. */
+  mirrorDropped: 23,
   /** Latency of attempts, from dispatch to the end of the response. */
   latencyBuckets: 24,
   /** Time to first token of streamed LLM answers. */

@@ -81,6 +81,9 @@ test("sums what workers counted, by route and by revision", async () => {
     recorder.add(route, FIELD.limited, 2);
     recorder.add(route, FIELD.unauthenticated, 3);
     recorder.add(route, FIELD.clientGone, 4);
+    recorder.add(route, FIELD.mirrorDelivered, 7);
+    recorder.add(route, FIELD.mirrorFailed, 5);
+    recorder.add(route, FIELD.mirrorDropped, 6);
     const stable = recorder.row("default/checkout", STABLE);
     recorder.attempt(stable, OUTCOMES.indexOf("ok"), 3);
     const canary = recorder.row("default/checkout", CANARY);
@@ -100,6 +103,9 @@ test("sums what workers counted, by route and by revision", async () => {
   assert.equal(refused("rate_limited"), 4);
   assert.equal(refused("unauthenticated"), 6);
   assert.equal(valueOf(text, "sluice_client_gone_total", ROUTE), 8);
+  const copies = (outcome: string) =>
+    valueOf(text, "sluice_mirror_requests_total", { ...ROUTE, outcome });
+  assert.deepEqual(["delivered", "failed", "dropped"].map(copies), [14, 10, 12]);
   assert.equal(valueOf(text, "sluice_attempts_total", { ...ARM_1, outcome: "ok" }), 2);
   assert.equal(valueOf(text, "sluice_attempts_total", { ...ARM_2, outcome: "ok" }), 0);
   assert.equal(valueOf(text, "sluice_attempts_total", { ...ARM_2, outcome: "status5xx" }), 2);

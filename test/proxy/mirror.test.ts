@@ -3,8 +3,15 @@ import assert from "node:assert/strict";
 import type { IncomingMessage } from "node:http";
 import { describe, test } from "node:test";
 import type { Part } from "../../src/compile/program.ts";
-import { oneRoute, STABLE, testGateway } from "../support/gateway.ts";
-import { closedPort, eventually, origin, RawClient, statuses } from "../support/upstream.ts";
+import { oneRoute, poolPart, STABLE, testGateway, type TestGateway } from "../support/gateway.ts";
+import {
+  closedPort,
+  eventually,
+  origin,
+  RawClient,
+  rawOrigin,
+  statuses,
+} from "../support/upstream.ts";
 
 const MIRROR = "split/Backend/default/shadow";
 const SHADOW = "Backend/default/shadow@1";
@@ -37,6 +44,11 @@ async function ask(port: number, text: string): Promise<string> {
   return await client.responses(1);
 }
 
+/** Copies that failed, and that were dropped. */
+function lost(gateway: TestGateway): readonly number[] {
+  return [gateway.metric("mirrorFailed"), gateway.metric("mirrorDropped")];
+}
+
 describe("mirrors", () => {
   test("get the request as the backend gets it, with its body, and their answer goes nowhere", async () => {
     await using app = await origin();
@@ -63,7 +75,9 @@ describe("mirrors", () => {
     assert.equal(shadow.requests[0]?.url, "/other?b");
     assert.equal(shadow.requests[0]?.headers["x-set"], "one");
     assert.equal(gateway.metric("ok", STABLE), 3);
-    assert.equal(gateway.metric("status5xx", SHADOW), 0, "nothing of a copy is counted");
+    assert.equal(gateway.metric("status5xx", SHADOW), 0, "a copy is no attempt on an arm");
+    await eventually(() => gateway.metric("mirrorDelivered") === 3);
+    assert.deepEqual(lost(gateway), [0, 0]);
   });
 
   test("a chunked body that comes slowly is copied as it comes", async () => {
@@ -81,12 +95,44 @@ describe("mirrors", () => {
   test("one that cannot be reached, or never answers, holds nobody up", async () => {
     await using app = await origin();
     await using silent = await origin(() => {});
-    for (const port of [await closedPort(), silent.port]) {
+    for (const [port, failed] of [
+      [await closedPort(), 5],
+      [silent.port, 0],
+    ] as const) {
       await using gateway = await testGateway({ parts: partsWith(app.port, port) });
       for (let count = 0; count < 5; count++) {
         assert.deepEqual(statuses(await ask(gateway.port, post("a"))), [200]);
       }
+      await eventually(() => gateway.metric("mirrorFailed") === failed);
+      assert.equal(gateway.metric("mirrorDelivered"), 0);
     }
+  });
+
+  test("a copy for which nobody takes requests, or that is reset, has failed", async () => {
+    await using app = await origin();
+    await using rude = await rawOrigin((socket) => socket.destroy());
+    await using gateway = await testGateway({ parts: partsWith(app.port, rude.port) });
+    await ask(gateway.port, post("a"));
+    await eventually(() => gateway.metric("mirrorFailed") === 1);
+    gateway.gates.set(SHADOW, false);
+    await ask(gateway.port, post("a"));
+    gateway.gates.set(SHADOW, true);
+    await gateway.link([poolPart(SHADOW, [])]);
+    await ask(gateway.port, post("a"));
+    assert.deepEqual(lost(gateway), [3, 0]);
+    assert.equal(gateway.metric("mirrorDelivered"), 0);
+  });
+
+  test("a request that is not drawn for its mirror is no copy", async () => {
+    await using app = await origin();
+    await using shadow = await origin();
+    const mirrors = [{ split: MIRROR, fraction: 0.5 }];
+    const parts = partsWith(app.port, shadow.port, { mirrors });
+    await using gateway = await testGateway({ parts });
+    for (let count = 0; count < 40; count++) await ask(gateway.port, post("a"));
+    await eventually(() => gateway.metric("mirrorDelivered") === shadow.requests.length);
+    assert.ok(shadow.requests.length > 5 && shadow.requests.length < 35);
+    assert.deepEqual(lost(gateway), [0, 0]);
   });
 
   test("a request whose client leaves in its body leaves no copy behind", async () => {
@@ -98,6 +144,7 @@ describe("mirrors", () => {
     await eventually(() => shadow.requests[0]?.body === "half");
     client[Symbol.dispose]();
     await eventually(() => shadow.open() === 0 && app.open() === 0);
+    assert.deepEqual(lost(gateway), [0, 1]);
   });
 
   test("a mirror that does not read loses its copy, and the request goes on", async () => {
@@ -114,6 +161,7 @@ describe("mirrors", () => {
     const body = "x".repeat(16 * 1024 * 1024);
     assert.deepEqual(statuses(await ask(gateway.port, post(body))), [200]);
     assert.equal(app.requests[0]?.body.length, body.length);
+    assert.deepEqual(lost(gateway), [0, 1]);
     for (const message of stopped) message.resume();
     await eventually(() => shadow.open() === 0);
     assert.ok((shadow.requests[0]?.body.length ?? 0) < body.length);
