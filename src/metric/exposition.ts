@@ -63,7 +63,8 @@ export function createExposition(options: ExpositionOptions): () => Promise<Expo
   }
   let reading = EMPTY;
   const definitions = [
-    ...trafficMetrics(() => reading),
+    ...requestMetrics(() => reading),
+    ...attemptMetrics(() => reading),
     ...streamMetrics(() => reading),
     ...splitMetrics(options.served),
     ...processMetrics(options),
@@ -83,7 +84,7 @@ function register(registry: Registry, definition: Definition): void {
   registry.registerMetric(Object.assign(metric, { get }));
 }
 
-function trafficMetrics(reading: () => Reading): readonly Definition[] {
+function requestMetrics(reading: () => Reading): readonly Definition[] {
   return [
     {
       name: "sluice_requests_total",
@@ -128,6 +129,11 @@ function trafficMetrics(reading: () => Reading): readonly Definition[] {
       values: () =>
         reading().routes.flatMap(({ labels, sums }) => counted(labels, {}, sums[FIELD.clientGone])),
     },
+  ];
+}
+
+function attemptMetrics(reading: () => Reading): readonly Definition[] {
+  return [
     {
       name: "sluice_attempts_total",
       help: "Attempts on a revision of a backend, by outcome; all but ok are its errors.",
