@@ -10,7 +10,7 @@ import type { Compression } from "../compile/rule-part.ts";
 import type { RequestHead } from "../http1/request-head.ts";
 import type { ResponseHead } from "../http1/response-head.ts";
 import { chooseEncoding } from "./accept-encoding.ts";
-import { compressShort, isQuick } from "./compressor.ts";
+import { compressShort } from "./compressor.ts";
 import type { Exchange } from "./exchange.ts";
 import { isGrpc } from "./grpc.ts";
 import type { LocalAnswer } from "./respond.ts";
@@ -111,12 +111,14 @@ export function compressAnswer(
     coded.framing = "none";
     return { head: coded, edited: said.lines(), whole };
   }
-  if (whole !== null && isQuick(encoding, whole.length)) {
+  const { compressors } = x.plane;
+  if (whole !== null && compressors.isQuick(encoding, whole.length)) {
     describe(said, encoding);
-    const body = compressShort(encoding, Buffer.from(whole, "latin1")).toString("latin1");
+    const bytes = compressors.compressQuickly(encoding, Buffer.from(whole, "latin1"));
+    const body = bytes.toString("latin1");
     return { head: said.head.before(body), edited: said.lines(), whole: body };
   }
-  x.compressor = x.plane.compressors.begin(x, encoding);
+  x.compressor = compressors.begin(x, encoding);
   if (x.compressor === null) return { head, edited: said.lines(), whole };
   describe(said, encoding);
   return { head: said.head.before(null), edited: said.lines(), whole: null };

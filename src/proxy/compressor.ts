@@ -33,8 +33,11 @@ const ZSTD_WINDOW_BITS = 17;
 /** From this level on zstd's tables would not follow its window. */
 const ZSTD_LARGE_LEVEL = 5;
 
-/** Levels up to which a short body holds the event loop for less than 4 ms, be it made to. */
+/** Levels up to which a short body holds the event loop for less than 4 ms, be it made to do so. */
 const QUICK_LEVELS = { gzip: 6, br: 9, zstd: 12 } as const;
+
+/** After so much of it in one turn of the event loop the rest goes to zlib's thread. */
+const QUICK_MS_MAX = 4;
 
 type Stream = zlib.Gzip | zlib.BrotliCompress | zlib.ZstdCompress;
 
@@ -74,11 +77,6 @@ function openStream({ name, level }: LinkedEncoding): Stream {
   return zlib.createZstdCompress({ ...common, ...zstdOptions(level), flush });
 }
 
-/** Whether a body of so many bytes is compressed on the spot. */
-export function isQuick({ name, level }: LinkedEncoding, bytes: number): boolean {
-  return bytes <= SHORT_BYTES_MAX && level <= QUICK_LEVELS[name];
-}
-
 /** Compresses a short body on the spot, at a lower level where its own would take too long. */
 export function compressShort(encoding: LinkedEncoding, body: Buffer): Buffer {
   const level = Math.min(encoding.level, QUICK_LEVELS[encoding.name]);
@@ -90,9 +88,25 @@ export function compressShort(encoding: LinkedEncoding, body: Buffer): Buffer {
 /** The compressors of a worker. */
 export class Compressors {
   #open = 0;
+  /** What bodies that were compressed on the spot have cost in this turn of the event loop. */
+  #quickMs = 0;
+  readonly #turnEnded = (): void => {
+    this.#quickMs = 0;
+  };
 
-  get open(): number {
-    return this.#open;
+  /** Whether a body of so many bytes is compressed on the spot. */
+  isQuick({ name, level }: LinkedEncoding, bytes: number): boolean {
+    if (bytes > SHORT_BYTES_MAX || level > QUICK_LEVELS[name]) return false;
+    return this.#quickMs < QUICK_MS_MAX;
+  }
+
+  /** Compresses a body for which `isQuick` holds. */
+  compressQuickly(encoding: LinkedEncoding, body: Buffer): Buffer {
+    const startedMs = performance.now();
+    const bytes = compressShort(encoding, body);
+    if (this.#quickMs === 0) setImmediate(this.#turnEnded);
+    this.#quickMs += performance.now() - startedMs;
+    return bytes;
   }
 
   /** Null where there are too many: the response goes as it is. */
@@ -139,8 +153,9 @@ export class BodyCompressor {
   end(trailers: string): void {
     this.#ended = true;
     this.#trailers = trailers;
-    if (this.#stream === null && isQuick(this.#encoding, this.#gathered.length)) {
-      this.#send(compressShort(this.#encoding, this.#gathered.take()));
+    const { compressors } = this.#exchange.plane;
+    if (this.#stream === null && compressors.isQuick(this.#encoding, this.#gathered.length)) {
+      this.#send(compressors.compressQuickly(this.#encoding, this.#gathered.take()));
       this.#complete();
     } else if (!this.#busy) {
       this.#feed();

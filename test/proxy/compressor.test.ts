@@ -14,6 +14,7 @@ import { promisify } from "node:util";
 import zlib from "node:zlib";
 import { fetch, request } from "undici";
 import type { AccessLog } from "../../src/proxy/access-log.ts";
+import { Compressors } from "../../src/proxy/compressor.ts";
 import {
   CODINGS,
   type Coding,
@@ -152,6 +153,29 @@ describe("bodies of every kind", () => {
     });
   }
 
+  test("a client that sends all its requests at once gets its answers in order", async () => {
+    await using app = await bodiesOrigin();
+    await using gateway = await testGateway({ parts: compressing(app.port) });
+    using client = new RawClient(gateway.port);
+    const kinds = ["of 3 MB, in chunks", "short, with its length", "short, in one chunk"];
+    const common = "host: app\r\naccept-encoding: gzip\r\n";
+    const asked = kinds.map((kind) => `GET /${encodeURIComponent(kind)} HTTP/1.1\r\n${common}`);
+    client.send(`${asked.join("\r\n")}connection: close\r\n\r\n`);
+    let rest = await client.until(({ ended }) => ended, 20_000);
+    for (const kind of kinds) {
+      const blank = rest.indexOf("\r\n\r\n") + 4;
+      const head = rest.slice(0, blank);
+      const length = /content-length: (\d+)/.exec(head)?.[1];
+      const chunked = length === undefined;
+      const end = chunked ? rest.indexOf("\r\n0\r\n\r\n", blank) + 7 : blank + Number(length);
+      const sent = chunked ? dechunked(rest.slice(blank, end)) : rest.slice(blank, end);
+      const got = decoded("gzip", Buffer.from(sent, "latin1"));
+      assert.equal(got, jsonOf(kind.startsWith("of") ? 3_000_000 : chunked ? 300 : 2000));
+      rest = rest.slice(end);
+    }
+    assert.equal(rest, "");
+  });
+
   test("fetch, which asks for gzip over plain HTTP, decodes it", async () => {
     await using app = await bodiesOrigin();
     await using gateway = await testGateway({ parts: compressing(app.port) });
@@ -217,6 +241,28 @@ describe("bodies of every kind", () => {
       assert.equal(JSON.parse(lines.pop() ?? "").bytesOut, bytes, kind);
     }
   });
+});
+
+test("what is compressed on the spot in one turn of the event loop has an end", async () => {
+  const compressors = new Compressors();
+  const encoding = { name: "gzip", level: 6 } as const;
+  // Of two letters by chance: hardly anything takes longer.
+  const body = Buffer.from(randomBytes(15_000).map((byte) => 97 + (byte & 1)));
+  const startedMs = performance.now();
+  let count = 0;
+  for (; compressors.isQuick(encoding, body.length); count++) {
+    assert.equal(zlib.gunzipSync(compressors.compressQuickly(encoding, body)).compare(body), 0);
+  }
+  const heldMs = performance.now() - startedMs;
+  assert.ok(count >= 1 && heldMs >= 4, `${count} bodies, ${heldMs} ms`);
+  assert.ok(count < 200, `${count} bodies`);
+  assert.equal(compressors.isQuick(encoding, 1), false);
+  await new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+  assert.equal(compressors.isQuick(encoding, 1), true);
+  assert.equal(compressors.isQuick(encoding, 16 * 1024 + 1), false);
+  assert.equal(compressors.isQuick({ name: "br", level: 10 }, 1), false);
 });
 
 /** A client of a body that is coded, which says what it has made of it so far. */
