@@ -59,14 +59,16 @@ export class AccessLines {
   }
 }
 
+export const NO_RULE = { route: "", named: "" } as const;
+
 /** The line without its end. */
 function jsonLine(x: Exchange, nowMs: number): string {
   const { head, plane, peer, arm } = x;
-  const route = x.rule === null ? "" : x.rule.route;
+  const { route, named } = x.rule ?? NO_RULE;
   const { logged } = peer;
   const loggedClient = head.version === 10 ? logged.replace("HTTP/1.1", "HTTP/1.0") : logged;
   // A valid host has no character that JSON escapes. What few values take is looked up.
-  return `{"time":"${plane.wallTime.timestamp(x.startedMs)}","requestId":"${x.requestId}${loggedClient}${head.method}","host":"${head.host}","path":${jsonText(head.path)}${outcomeText(x)}${timesText(x, nowMs)}${armText(route, arm === null ? "" : arm.arm.id)}${x.endpointText}${attemptsText(x)}${x.bytesOut}${x.trace === null ? "" : traceText(x.trace)}`;
+  return `{"time":"${plane.wallTime.timestamp(x.startedMs)}","requestId":"${x.requestId}${loggedClient}${head.method}","host":"${head.host}","path":${jsonText(head.path)}${outcomeText(x)}${timesText(x, nowMs)}${named}${armText(route, arm === null ? "" : arm.arm.id)}${x.endpointText}${attemptsText(x)}${x.bytesOut}${x.trace === null ? "" : traceText(x.trace)}`;
 }
 
 function traceText({ traceId }: Trace): string {

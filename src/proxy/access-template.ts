@@ -28,6 +28,7 @@ const FIELDS: Readonly<Record<string, Field>> = {
   connectUs: (x, nowMs) => microsText(timersOf(x, nowMs).connect),
   upstreamUs: (x, nowMs) => microsText(timersOf(x, nowMs).upstream),
   bodyUs: (x, nowMs) => microsText(timersOf(x, nowMs).body),
+  rule: (x) => (x.rule?.part.type === "rule" ? (x.rule.part.name ?? "") : ""),
   route: (x) => x.rule?.route ?? "",
   arm: (x) => x.arm?.arm.id ?? "",
   endpoint: (x) => JSON.parse(x.endpointText) as string,

@@ -2,6 +2,7 @@
 import {
   armText,
   isPlainTime,
+  NO_RULE,
   PLAIN_ATTEMPTS,
   PLAIN_BODY_TIME,
   PLAIN_OUTCOME,
@@ -92,8 +93,9 @@ export class KnownLine {
       if (end.arm === arm && end.endpointText === x.endpointText) return end.bytes;
     }
     if (this.#ends.length === ENDS_MAX) return null;
-    const route = x.rule === null ? "" : x.rule.route;
-    const text = PLAIN_BODY_TIME + armText(route, arm.arm.id) + x.endpointText + PLAIN_ATTEMPTS;
+    const { route, named } = x.rule ?? NO_RULE;
+    const text =
+      PLAIN_BODY_TIME + named + armText(route, arm.arm.id) + x.endpointText + PLAIN_ATTEMPTS;
     const bytes = Buffer.from(text, "latin1");
     this.#ends.push({ arm, endpointText: x.endpointText, bytes });
     return bytes;

@@ -20,6 +20,7 @@ import type {
 } from "../compile/program.ts";
 import type { DirectResponse } from "../compile/rule-part.ts";
 import { linkCompression } from "./compress.ts";
+import { jsonText } from "./access-log.ts";
 import { linkCors } from "./cors.ts";
 import { linkEdits, linkPathEdit } from "./rewrite.ts";
 import { linkSession } from "./session.ts";
@@ -56,6 +57,7 @@ export function linkRule(part: RulePart, links: RuleLinks): LinkedRule {
     ...weighted(part.backends.map((backend) => linkBackend(backend, filters, links))),
     part,
     route: part.route,
+    named: part.name === undefined ? "" : `,"rule":${jsonText(part.name)}`,
     row: links.row(part.route),
     armRows: new Map(),
     auth: part.auth === undefined ? null : linkAuth(part.auth, links),
@@ -81,6 +83,7 @@ export function linkModelRoute(part: ModelRoutePart, links: RuleLinks): LinkedRu
     ...weighted([]),
     part,
     route: part.route,
+    named: "",
     row: links.row(part.route),
     armRows: new Map(),
     // A provider is a third party: the gateway's keys are not for it, whatever the policy says.

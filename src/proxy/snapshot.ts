@@ -162,6 +162,8 @@ export interface LinkedRule extends WeightedSet {
   /** "rule" for HTTP, "models" for an LLM route, which reads the body before it chooses. */
   readonly part: RulePart | ModelRoutePart;
   readonly route: string;
+  /** The rule's own name, as it stands in a line of the log; "" where it has none. */
+  readonly named: string;
   /** The metrics row of the route as a whole. */
   readonly row: number;
   /** Filled by `armRow` (choose.ts): the rows of this route's arms. */

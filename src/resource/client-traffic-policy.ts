@@ -3,6 +3,7 @@
  * Envoy Gateway's words. Fields of it that are not built are refused by name.
  */
 import { z } from "zod";
+import { parseDuration } from "../base/duration.ts";
 import { gatewayDuration, headerName, isCidr, resourceName, sectionName } from "./format.ts";
 import { definePolicy, OTHER_TARGETS, type Policy } from "./policy.ts";
 import { parseQuantity } from "./quantity.ts";
@@ -114,6 +115,22 @@ function timeout() {
   return gatewayDuration().refine((value) => /[1-9]/.test(value), {
     error: "must be more than 0s",
   });
+}
+
+/** What TCP_KEEPIDLE and TCP_KEEPINTVL take (tcp(7)). */
+const KERNEL_SECONDS_MAX = 32_767;
+
+function kernelSeconds() {
+  return gatewayDuration().refine(
+    (value) => {
+      const seconds = (parseDuration(value) ?? 0) / 1000;
+      return Number.isInteger(seconds) && seconds >= 1 && seconds <= KERNEL_SECONDS_MAX;
+    },
+    {
+      error: ({ input }) =>
+        `must be whole seconds from 1s to ${KERNEL_SECONDS_MAX}s, is ${quoted(input)}`,
+    },
+  );
 }
 
 const timeouts = object(
@@ -259,8 +276,8 @@ const specFields = object(
       probes: integer(1, 127)
         .exactOptional()
         .describe("Unanswered questions before it is cut; 10."),
-      idleTime: timeout().exactOptional().describe("Silence before the peer is asked; 60s."),
-      interval: timeout().exactOptional().describe("Between two questions; 1s."),
+      idleTime: kernelSeconds().exactOptional().describe("Silence before the peer is asked; 60s."),
+      interval: kernelSeconds().exactOptional().describe("Between two questions; 1s."),
     })
       .exactOptional()
       .describe("How TCP finds out that a client is gone; whole seconds."),

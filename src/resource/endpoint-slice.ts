@@ -20,8 +20,8 @@ const endpoint = object(
         .nullable()
         .exactOptional()
         .describe("Whether it takes requests; null: yes."),
-      serving: z.boolean().nullable().exactOptional().describe("Whether it still answers."),
-      terminating: z.boolean().nullable().exactOptional().describe("Whether it is about to end."),
+      serving: z.boolean().nullable().exactOptional().describe(kept),
+      terminating: z.boolean().nullable().exactOptional().describe(kept),
     })
       .exactOptional()
       .describe("State of the endpoint."),
@@ -38,8 +38,8 @@ const endpoint = object(
 const endpointPort = object({
   name: z.string().max(63).nullable().exactOptional().describe("Name of the Service's port."),
   port: port().nullable().exactOptional().describe("Port of the endpoints."),
-  protocol: choice(["TCP", "UDP", "SCTP"]).nullable().exactOptional().describe("TCP by default."),
-  appProtocol: words(316).nullable().exactOptional().describe("Protocol of the application."),
+  protocol: choice(["TCP", "UDP", "SCTP"]).nullable().exactOptional().describe(kept),
+  appProtocol: words(316).nullable().exactOptional().describe("Kept; that of the Service counts."),
 });
 
 const addressType = choice(["IPv4", "IPv6", "FQDN"]).describe(

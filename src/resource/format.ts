@@ -121,7 +121,9 @@ export function timestamp(): z.ZodString {
 /** Whether `range` is one of addresses such as "10.0.0.0/8" or "2001:db8::/32". */
 export function isCidr(range: string): boolean {
   const slash = range.indexOf("/");
-  const family = isIP(slash === -1 ? "" : range.slice(0, slash));
+  const address = slash === -1 ? "" : range.slice(0, slash);
+  // A zone says through which link, which nobody asks of a range.
+  const family = address.includes("%") ? 0 : isIP(address);
   const bits = range.slice(slash + 1);
   return family !== 0 && /^\d{1,3}$/.test(bits) && Number(bits) <= (family === 4 ? 32 : 128);
 }

@@ -171,7 +171,7 @@ describe("a template", () => {
     await using app = await origin();
     const { lines, accessLog } = lineLog();
     const accessLines = { template: null, sample: 1, sampleErrors: 0.5, random: () => 0 };
-    const parts = oneRoute({ stable: [app.port] });
+    const parts = oneRoute({ stable: [app.port], rule: { name: "all" } });
     await using gateway = await testGateway({ parts, accessLog, accessLines });
     using client = new RawClient(gateway.port);
     client.send(GET);

@@ -167,7 +167,13 @@ test("limits count each, and each has a line in the log", async () => {
   assert.ok(lines.every(({ path }) => path === "/a"));
 });
 
-test("a line that is written as bytes says what one of text says", async () => {
+for (const rule of [{}, { name: "pay" }]) {
+  test(`a line that is written as bytes says what one of text says ${rule.name ?? ""}`, async () => {
+    await comparesLines(rule);
+  });
+}
+
+async function comparesLines(rule: { readonly name?: string }): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "sluice-known-"));
   const file = join(folder, "access.log");
   const accessLog = openAccessLog(file, systemClock);
@@ -177,7 +183,8 @@ test("a line that is written as bytes says what one of text says", async () => {
     plain("x".repeat(count % 12)).replace("200", String(statusOf(count++))),
   );
   {
-    await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port] }), accessLog });
+    const parts = oneRoute({ stable: [app.port], rule });
+    await using gateway = await testGateway({ parts, accessLog });
     using client = new RawClient(gateway.port);
     for (let asked = 0; asked < 30; asked++) await ask(client, GET.replace("?b=1", "?secret=1"));
   }
@@ -193,12 +200,13 @@ test("a line that is written as bytes says what one of text says", async () => {
   assert.equal(new Set(lines.filter((_, at) => at !== 10).map(shape)).size, 1);
   assert.match(shape(lines[29] ?? ""), /^\{TIME,ID,.*"bodyUs":US,.*OUT$/);
   for (const [at, line] of lines.entries()) {
-    const said = JSON.parse(line) as Record<string, number>;
+    const said = JSON.parse(line) as Record<string, number> & { rule?: string };
     assert.equal(said["status"], statusOf(at));
     assert.equal(said["bytesOut"], at % 12);
     assert.ok((said["upstreamUs"] ?? 0) <= (said["durationUs"] ?? -1));
+    assert.equal(said["rule"], rule.name);
   }
-});
+}
 
 describe("answers that repeat", () => {
   test("bodies are each answer's own, and so is a head with another byte", async () => {
