@@ -22,6 +22,8 @@ export class ResponseHead extends HeaderBlock {
   hasDate = false;
   /** Whether the status line may be passed on as it stands. */
   http11 = true;
+  /** Several responses have this head, so that nobody may change it. */
+  shared = false;
 
   /**
    * The same head before another body, without its Content-Length: before `whole`, one character a

@@ -112,18 +112,25 @@ export class Acceptor {
       this.#connections.delete(connection);
       this.#tellEmpty();
     };
-    const beginHttp2 = (from: Socket): void => {
-      const peer = new Peer({ ...of, protocol: "HTTP/2.0" });
-      this.#connections.add(new Http2Connection(from, this.#plane, { peer, served, onClosed }));
-    };
-    if (about.secure?.http2 === true) {
-      beginHttp2(socket);
-      return;
-    }
     const isPlain = about.secure === null;
     const wrapped = isPlain
       ? withSharedBuffer(socket, this.#readBuffer)
       : decrypting(socket, this.#readBuffer);
+    const beginHttp2 = (early: Buffer | null): void => {
+      const peer = new Peer({ ...of, protocol: "HTTP/2.0" });
+      const connection = new Http2Connection(wrapped.socket, this.#plane, {
+        peer,
+        served,
+        onClosed,
+      });
+      this.#connections.add(connection);
+      wrapped.connect(connection);
+      if (early !== null) connection.read(ReadBuffer.over(early), early.length);
+    };
+    if (about.secure?.http2 === true) {
+      beginHttp2(first);
+      return;
+    }
     const connection = new Connection(wrapped.socket, this.#plane, {
       peer: new Peer({ ...of, protocol: "HTTP/1.1" }),
       served,
@@ -137,7 +144,7 @@ export class Acceptor {
       ...(isPlain && {
         onHttp2: (before, bytes) => {
           this.#connections.delete(before);
-          beginHttp2(takeOver(wrapped.socket, bytes));
+          beginHttp2(bytes);
         },
       }),
     });
@@ -276,19 +283,6 @@ function withSharedBuffer(accepted: Socket, shared: ReadBuffer): Wrapped {
       readDirectly(socket, shared, reader);
     },
   };
-}
-
-/**
- * The connection of `socket` in a socket without shared buffer, which gives `first` to who reads it
- * before anything that comes later. `socket` is done.
- */
-function takeOver(socket: Socket, first: Buffer): Socket {
-  const handle = Reflect.get(socket, "_handle") as SocketConstructorOpts["handle"];
-  Reflect.set(socket, "_handle", null);
-  socket.destroy();
-  const taken = new Socket({ handle, allowHalfOpen: true });
-  taken.unshift(first);
-  return taken;
 }
 
 /** A socket of TLS, whose clear text is put into the buffer shared by all. */

@@ -5,8 +5,10 @@
  */
 import type { ResponseHead } from "../http1/response-head.ts";
 import type { Exchange } from "./exchange.ts";
+import type { KnownAnswer } from "./known-head.ts";
 import type { Peer } from "./peer.ts";
 import type { Plane } from "./plane.ts";
+import type { ReadBuffer } from "./read-buffer.ts";
 import type { Cell, LinkedSocket } from "./snapshot.ts";
 import type { Tunnel, TunnelHost } from "./tunnel.ts";
 
@@ -23,6 +25,8 @@ export interface Client {
    * safe. `head.framing` says whether a body follows; `whole` is all of it where it is known.
    */
   sendHead(x: Exchange, head: ResponseHead, added: string, whole: string | null): void;
+  /** Sends an answer that stands whole in `from`, and whose head came before. */
+  sendKnown(answer: KnownAnswer, from: ReadBuffer): void;
   /** Sends a complete answer of the gateway's own. `lines` are whole lines; the body is latin1. */
   sendAnswer(x: Exchange, status: number, lines: string, body: string): void;
   /** Sends bytes of the body; they are copied where the buffer is the next read's. */

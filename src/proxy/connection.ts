@@ -13,7 +13,7 @@ import type { Client, ClientConnection, Http1Options } from "./client.ts";
 import type { ErrorCode } from "./error.ts";
 import { Exchange } from "./exchange.ts";
 import { handle, handleKnown } from "./handle.ts";
-import { HeadMemory, type KnownHead } from "./known-head.ts";
+import { HeadMemory, type KnownAnswer, type KnownHead } from "./known-head.ts";
 import type { Peer } from "./peer.ts";
 import { bodyWaitMs, type Plane } from "./plane.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
@@ -51,7 +51,7 @@ export class Connection implements Timed, Client, ClientConnection {
   readonly #socket: Socket;
   readonly #answers: AnswerWriter;
   readonly #options: Http1Options;
-  readonly #heads: HeadMemory;
+  readonly #heads = new HeadMemory();
   /** Whether no request has been read on this connection. */
   #first = true;
   #state = READY;
@@ -71,7 +71,6 @@ export class Connection implements Timed, Client, ClientConnection {
     const { peer } = options;
     const output = new ClientOutput(socket, plane, peer.scheme === "http");
     this.#answers = new AnswerWriter(output);
-    this.#heads = new HeadMemory(output);
     this.plane = plane;
     this.peer = peer;
     this.#options = options;
@@ -98,7 +97,6 @@ export class Connection implements Timed, Client, ClientConnection {
     }
   }
 
-  /** Gives the present exchange up after an exception. */
   fail(): void {
     const x = this.#exchange;
     if (x === null || x.finished) {
@@ -355,6 +353,11 @@ export class Connection implements Timed, Client, ClientConnection {
     this.#answers.head(x, head, added, whole);
   }
 
+  sendKnown({ goesBytes, bytes, contentLength }: KnownAnswer, from: ReadBuffer): void {
+    const range = { start: bytes.length, end: bytes.length + contentLength };
+    this.#answers.output.writeAnswer(goesBytes, from.bytes, range);
+  }
+
   sendAnswer(x: Exchange, status: number, lines: string, body: string): void {
     this.#answers.closeAfter = this.#closesAfter(x);
     this.#answers.answer(x, status, lines, body);
@@ -398,7 +401,6 @@ export class Connection implements Timed, Client, ClientConnection {
     resumeResponse(x);
   }
 
-  /** Called once by every exchange, when its answer has been written or given up. */
   exchangeDone(x: Exchange, nowMs: number): void {
     this.#exchange = null;
     this.#body = null;
@@ -482,7 +484,6 @@ export class Connection implements Timed, Client, ClientConnection {
     this.#options.onClosed(this);
   }
 
-  /** The time of a drain is over: what is still asked ends here, counted and logged. */
   cut(): void {
     if (this.#exchange !== null) {
       cancelAttempt(this.#exchange);
@@ -491,7 +492,6 @@ export class Connection implements Timed, Client, ClientConnection {
     this.abort();
   }
 
-  /** Nothing is asked right now: closes without waiting for another request. */
   closeIdle(): void {
     if (this.#state === READY && this.#pending === null) this.#linger();
   }

@@ -61,6 +61,7 @@ export function handle(x: Exchange, socket: LinkedSocket | undefined): void {
 export function handleKnown(x: Exchange, known: KnownHead): void {
   x.peer = known.peer;
   if (x.trace !== null) x.trace.match = known.match;
+  x.chunkedUp = known.head.chunked;
   enter(x, known.rule);
 }
 

@@ -1,195 +1,226 @@
 /**
- * One accepted HTTP/2 connection, by ALPN over TLS or with prior knowledge (RFC 9113 §3): a session of
- * node:http2 with this gateway's limits, which makes a client of each stream (http2-stream.ts).
+ * One accepted HTTP/2 connection, by ALPN over TLS or with prior knowledge (RFC 9113 §3): what is read goes
+ * to its session (http2/session.ts), which makes a client of each stream (http2-stream.ts).
  */
-import {
-  constants,
-  performServerHandshake,
-  type ServerHttp2Session,
-  type ServerHttp2Stream,
-  type ServerSessionOptions,
-} from "node:http2";
 import type { Socket } from "node:net";
-import type { ClientPart } from "../compile/program.ts";
+import type { ResponseHead } from "../http1/response-head.ts";
+import type { FieldList } from "../http2/field-list.ts";
+import { CANCEL } from "../http2/frame.ts";
+import { parseRequestText, requestFault, requestLines, requestText } from "../http2/request.ts";
+import { responseBlockBytes, writeResponse } from "../http2/response.ts";
+import { Session, type SessionHost } from "../http2/session.ts";
+import type { Stream } from "../http2/stream.ts";
 import type { ClientConnection, ConnectionOptions } from "./client.ts";
+import { Http2Output, type OutputHost } from "./http2-output.ts";
 import { Http2Stream } from "./http2-stream.ts";
+import { knownHeadOf, type KnownRequest } from "./known-head.ts";
 import type { Peer } from "./peer.ts";
 import type { Plane } from "./plane.ts";
+import type { ReadBuffer } from "./read-buffer.ts";
 import type { Cell, LinkedSocket } from "./snapshot.ts";
 import type { Timed } from "./timer-wheel.ts";
 
-const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_FLAG_END_STREAM } = constants;
 /** What a client may send of a stream, and of all streams, before it is read. */
 const STREAM_WINDOW_BYTES = 64 * 1024 - 1;
 const CONNECTION_WINDOW_BYTES = 1024 * 1024;
 const STREAMS_MAX = 100;
-/**
- * Where node:http2 resets the stream. Between this and the limits of http1/fault.ts the parser
- * answers with 431.
- */
-const HEADER_LIST_BYTES_MAX = 64 * 1024;
-const HEADER_LIST_PAIRS_MAX = 128;
-/** Streams that a client resets at once, and a second (CVE-2023-44487); more ends the connection. */
-const RESET_BURST = 200;
-const RESETS_PER_SECOND = 50;
-/** Frames that are invalid, and streams over the limit, before the connection ends. */
-const INVALID_FRAMES_MAX = 100;
-const REJECTED_STREAMS_MAX = 100;
-/** Pings and settings within a minute; each costs an answer. */
-const CONTROL_FRAMES_MAX = 1000;
-const CONTROL_PERIOD_MS = 60_000;
+/** Heads of responses that are kept as blocks. */
+const HEADS_MAX = 4;
 
-type Limits = NonNullable<ClientPart["http2"]>;
-type SessionOptions = ServerSessionOptions & {
-  // Known to node:http2, not to its types.
-  readonly maxSessionInvalidFrames: number;
-  readonly maxSessionRejectedStreams: number;
-  readonly strictSingleValueFields: boolean;
-};
-
-const SESSION_OPTIONS: SessionOptions = {
-  settings: {
-    maxConcurrentStreams: STREAMS_MAX,
-    initialWindowSize: STREAM_WINDOW_BYTES,
-    maxHeaderListSize: HEADER_LIST_BYTES_MAX,
-    enablePush: false,
-  },
-  maxHeaderListPairs: HEADER_LIST_PAIRS_MAX,
-  maxSendHeaderBlockLength: 4 * HEADER_LIST_BYTES_MAX,
-  streamResetBurst: RESET_BURST,
-  streamResetRate: RESETS_PER_SECOND,
-  maxSessionInvalidFrames: INVALID_FRAMES_MAX,
-  maxSessionRejectedStreams: REJECTED_STREAMS_MAX,
-  // An origin's doubled field is passed on as it is over HTTP/1, and is not ours to refuse.
-  strictSingleValueFields: false,
-};
-
-/** With what the client's policy says in place of the defaults. */
-function sessionOptions({
-  maxConcurrentStreams,
-  initialStreamWindowBytes,
-}: Limits): SessionOptions {
-  if (maxConcurrentStreams === undefined && initialStreamWindowBytes === undefined) {
-    return SESSION_OPTIONS;
-  }
-  const settings = {
-    ...SESSION_OPTIONS.settings,
-    ...(maxConcurrentStreams !== undefined && { maxConcurrentStreams }),
-    ...(initialStreamWindowBytes !== undefined && { initialWindowSize: initialStreamWindowBytes }),
-  };
-  return { ...SESSION_OPTIONS, settings };
+/** The head of a response as it was sent. */
+interface SentHead {
+  head: ResponseHead;
+  added: string;
+  block: Buffer;
+  version: number;
 }
 
-export class Http2Connection implements ClientConnection, Timed {
+export class Http2Connection
+  implements ClientConnection, Timed, SessionHost<KnownRequest>, OutputHost
+{
   deadlineMs = Infinity;
   wheelTick = -1;
   wheelNext: Timed | null = null;
   wheelPrevious: Timed | null = null;
 
-  readonly #plane: Plane;
-  readonly #peer: Peer;
+  readonly plane: Plane;
+  readonly peer: Peer;
+  readonly session: Session<KnownRequest>;
   readonly #socket: Socket;
-  readonly #session: ServerHttp2Session;
+  readonly #output: Http2Output;
   readonly #served: Cell<LinkedSocket>;
   readonly #onClosed: (connection: ClientConnection) => void;
-  readonly #streams = new Set<Http2Stream>();
-  #controlFrames = 0;
-  #controlSinceMs = 0;
+  readonly #sent: SentHead[] = [];
+  #nextSent = 0;
+  #stalled = false;
   #closed = false;
 
-  /** `socket` is a TLS socket, or a plain one to which `unshift` gave back what was read of it. */
+  /** `socket` is a kernel's or a TLS socket, and read by who calls `read`. */
   constructor(socket: Socket, plane: Plane, { peer, served, onClosed }: ConnectionOptions) {
     this.#socket = socket;
-    this.#plane = plane;
-    this.#peer = peer;
+    this.plane = plane;
+    this.peer = peer;
     this.#served = served;
     this.#onClosed = onClosed;
-    const limits = peer.settings?.http2 ?? {};
-    const session = performServerHandshake(socket, sessionOptions(limits));
-    this.#session = session;
-    session.setLocalWindowSize(limits.initialConnectionWindowBytes ?? CONNECTION_WINDOW_BYTES);
-    session.on("stream", (stream, _headers, flags, raw?: string[]) => {
-      this.#begin(stream, flags, raw ?? []);
+    const direct = peer.scheme === "http";
+    this.#output = new Http2Output(socket, plane.outbox, { direct, held: false, host: this });
+    const policy = peer.settings?.http2 ?? {};
+    this.session = new Session(this.#output, this, {
+      isServer: true,
+      limits: {
+        concurrentStreams: policy.maxConcurrentStreams ?? STREAMS_MAX,
+        streamWindowBytes: policy.initialStreamWindowBytes ?? STREAM_WINDOW_BYTES,
+        connectionWindowBytes: policy.initialConnectionWindowBytes ?? CONNECTION_WINDOW_BYTES,
+      },
     });
-    session.on("ping", () => this.#countControl());
-    session.on("remoteSettings", () => this.#countControl());
-    // What is wrong with a peer is said to it by node:http2; its streams are told that they closed.
-    session.on("error", () => {});
-    session.on("close", () => this.#setDeadline(peer.timeouts.lingerMs));
     // A client that ends its side reads no answer any more.
-    socket.on("end", () => session.destroy());
-    socket.on("error", () => session.destroy());
-    socket.on("close", () => this.#gone());
+    socket.on("end", () => this.#abort());
+    socket.on("error", () => this.#abort());
+    socket.on("close", () => this.#abort());
     this.#setDeadline(peer.timeouts.clientIdleMs);
   }
 
-  #begin(stream: ServerHttp2Stream, flags: number, fields: string[]): void {
-    const client = new Http2Stream(stream, this.#plane, this.#peer);
-    this.#streams.add(client);
-    this.deadlineMs = Infinity;
-    stream.on("error", () => {});
-    stream.on("close", () => this.#ended(client));
+  /** Takes what one read brought: `length` bytes at the beginning of `from`, valid during the call. */
+  read(from: ReadBuffer, length: number): void {
     try {
-      const ended = (flags & NGHTTP2_FLAG_END_STREAM) !== 0;
-      client.begin(fields, ended, this.#served.value);
+      this.session.read(from.bytes, length, performance.now());
     } catch (error) {
-      this.#plane.onBug(error);
-      client.fail();
+      this.plane.onBug(error);
+      this.#abort();
     }
   }
 
-  #ended(client: Http2Stream): void {
-    client.closed();
-    this.#streams.delete(client);
-    if (this.#streams.size > 0) return;
-    this.#setDeadline(this.#peer.timeouts.clientIdleMs);
-    if (this.#plane.draining) this.closeIdle();
+  /** Takes a request that opens stream `id`. */
+  requested(id: number, list: FieldList, said: KnownRequest | null, ended: boolean): void {
+    const stream = new Http2Stream(this);
+    this.session.add(stream, id);
+    if (!this.session.leaving) this.deadlineMs = Infinity;
+    const served = this.#served.value;
+    const known = said === null ? null : said.head;
+    if (known !== null && known.isCurrent(served)) {
+      stream.beginKnown(known, ended);
+      return;
+    }
+    const fault = said === null ? requestFault(list) : undefined;
+    if (fault !== undefined) {
+      stream.refuse(fault, ended);
+      return;
+    }
+    const text = said === null ? requestText(list) : said.text;
+    const method = said === null ? list.method : said.method;
+    const lines = said === null ? requestLines(list) : said.lines;
+    const head = parseRequestText(text, { method, lines, ended }, this.peer.path);
+    if (typeof head === "string") {
+      stream.refuse(head, ended);
+      return;
+    }
+    // What is remembered is remembered before the request is handled, for that may read another.
+    if (said === null) this.session.remember({ text, method, lines, head: null });
+    const x = stream.begin(head, ended, served);
+    if (said !== null && served !== undefined) said.head = knownHeadOf(x, served);
   }
 
-  #countControl(): void {
-    const nowMs = performance.now();
-    if (nowMs - this.#controlSinceMs > CONTROL_PERIOD_MS) {
-      this.#controlSinceMs = nowMs;
-      this.#controlFrames = 0;
+  /** Writes the head of a response; one that comes again is written as it was before. */
+  writeHead(stream: Http2Stream, head: ResponseHead, added: string, ends: boolean): void {
+    const { session } = this;
+    const { version } = session.encoder;
+    for (const sent of this.#sent) {
+      if (sent.head !== head || sent.version !== version || sent.added !== added) continue;
+      session.sendBlock(stream, sent.block, ends);
+      return;
     }
-    if (++this.#controlFrames > CONTROL_FRAMES_MAX) {
-      this.#session.destroy(undefined, NGHTTP2_ENHANCE_YOUR_CALM);
+    writeResponse(session.beginBlock(responseBlockBytes(head, added)), head, added);
+    session.endBlock(stream, ends);
+    // Only a head that its backend's session remembers can come again.
+    if (!head.shared) return;
+    const block = session.blocks.last();
+    if (block.length === 0) return;
+    this.#sent[this.#nextSent] = { head, added, block, version: session.encoder.version };
+    this.#nextSent = (this.#nextSent + 1) % HEADS_MAX;
+  }
+
+  emptied(): void {
+    if (this.session.left) this.#finish();
+    else if (this.session.leaving) this.#setDeadline(this.peer.timeouts.lingerMs);
+    else if (this.plane.draining) this.closeIdle();
+    else this.#setDeadline(this.peer.timeouts.clientIdleMs);
+  }
+
+  /** The client opens no more streams; those that it has go on. */
+  leaves(): void {}
+
+  ended(): void {
+    this.#finish();
+  }
+
+  /** A bug in what one request runs through costs that request, not the worker. */
+  bug(stream: Stream<KnownRequest> | null, error: unknown): void {
+    this.plane.onBug(error);
+    if (stream instanceof Http2Stream) stream.fail();
+  }
+
+  outputDrained(): void {
+    this.session.pump();
+  }
+
+  outputStalled(stalled: boolean): void {
+    this.#stalled = stalled;
+    if (stalled) {
+      this.#socket.pause();
+      this.#setDeadline(this.peer.timeouts.clientStallMs);
+    } else {
+      this.#socket.resume();
+      this.deadlineMs = Infinity;
+      if (this.session.streams.size === 0) this.#setDeadline(this.peer.timeouts.clientIdleMs);
     }
   }
 
   /** Says that no stream is taken any more; those in flight go on to their end (RFC 9113 §6.8). */
   closeIdle(): void {
-    this.#session.close();
+    if (this.session.leaving) return;
+    this.session.leave();
+    this.#setDeadline(this.peer.timeouts.lingerMs);
+  }
+
+  /** All is said: the client is given time to close its side. */
+  #finish(): void {
+    this.#output.end();
+    this.#setDeadline(this.peer.timeouts.lingerMs);
   }
 
   cut(): void {
-    for (const client of this.#streams) client.cut();
-    this.#session.destroy();
-    this.#socket.destroy();
+    for (const stream of Array.from(this.session.streams.values())) {
+      if (stream instanceof Http2Stream) stream.cut();
+    }
+    if (!this.session.over) this.session.leaveNow();
+    this.#output.send();
+    this.#abort();
   }
 
   #setDeadline(afterMs: number): void {
-    if (!this.#closed) this.#plane.wheel.schedule(this, performance.now() + afterMs);
+    if (!this.#closed) this.plane.wheel.schedule(this, performance.now() + afterMs);
   }
 
-  /** Nothing was asked for too long, or a session that was closed still holds its socket. */
   expire(): void {
-    if (this.#streams.size > 0) return;
-    if (this.#session.closed) {
-      this.#session.destroy();
-      this.#socket.destroy();
-    } else {
-      this.#session.close();
-      this.#setDeadline(this.#peer.timeouts.lingerMs);
+    const { session } = this;
+    if (this.#stalled || session.over || (session.left && session.streams.size === 0)) {
+      this.#abort();
+    } else if (session.leaving) {
+      // Who does not answer the ping has been told long enough.
+      session.leaveNow();
+    } else if (session.streams.size === 0) {
+      this.closeIdle();
     }
   }
 
-  #gone(): void {
+  /** The connection is over, whoever ended it. */
+  #abort(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#plane.wheel.cancel(this);
-    for (const client of this.#streams) client.closed();
-    this.#streams.clear();
+    this.plane.wheel.cancel(this);
+    this.session.lose(CANCEL);
+    this.#output.close();
+    this.#socket.destroy();
     this.#onClosed(this);
   }
 }

@@ -1,33 +1,33 @@
 /**
- * One stream of an HTTP/2 connection as the client's side of an exchange: its request's head is made
- * an HTTP/1 head and judged as one (http2/request.ts), its body goes to the exchange, the answer comes
- * back as fields. node:http2 frames it and keeps the windows.
+ * One stream of an HTTP/2 connection as the client's side of an exchange: its request's head is made an
+ * HTTP/1 head and judged as one (http2/request.ts), its body goes to the exchange, the answer comes back
+ * as header blocks and frames of data.
  */
-import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
-import { appendKept, appendLines, fieldObject, trailerLines } from "../http2/fields.ts";
-import { HTTP2, parseRequestFields } from "../http2/request.ts";
 import type { HeadFault } from "../http1/fault.ts";
 import { RequestHead } from "../http1/request-head.ts";
 import type { ResponseHead } from "../http1/response-head.ts";
+import type { FieldList } from "../http2/field-list.ts";
+import { trailerLines } from "../http2/fields.ts";
+import { CANCEL, INTERNAL_ERROR, NO_ERROR, PROTOCOL_ERROR } from "../http2/frame.ts";
+import { HTTP2, writeLines } from "../http2/request.ts";
+import { responseBlockBytes, writeResponse } from "../http2/response.ts";
+import { Stream } from "../http2/stream.ts";
 import { cancelAttempt, forwardBody, forwardEnd, resumeResponse } from "./attempt.ts";
 import type { Client } from "./client.ts";
 import type { ErrorCode } from "./error.ts";
 import { Exchange } from "./exchange.ts";
-import { handle } from "./handle.ts";
-import { breakOffStream, cancelStream } from "./http2-reset.ts";
+import { handle, handleKnown } from "./handle.ts";
+import type { Http2Connection } from "./http2-connection.ts";
+import type { KnownAnswer, KnownHead, KnownRequest } from "./known-head.ts";
 import type { Peer } from "./peer.ts";
 import { bodyWaitMs, type Plane } from "./plane.ts";
+import type { ReadBuffer } from "./read-buffer.ts";
 import { isSaneId } from "./request-id.ts";
 import { respondError } from "./respond.ts";
 import type { LinkedSocket } from "./snapshot.ts";
 import type { Timed } from "./timer-wheel.ts";
 
-const { NGHTTP2_NO_ERROR } = constants;
-const WITH_BODY = {} as const;
-const TRAILED = { waitForTrailers: true } as const;
-const ENDED = { endStream: true } as const;
-
-export class Http2Stream implements Client, Timed {
+export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
   deadlineMs = Infinity;
   wheelTick = -1;
   wheelNext: Timed | null = null;
@@ -35,40 +35,48 @@ export class Http2Stream implements Client, Timed {
 
   readonly plane: Plane;
   readonly peer: Peer;
-  readonly #stream: ServerHttp2Stream;
+  readonly #connection: Http2Connection;
   #exchange: Exchange | null = null;
-  #trailers = "";
-  #waiting = false;
-  /** A body follows the head that was sent. */
-  #open = false;
+  /** The request is malformed: the stream is reset once that is answered (RFC 9113 §8.1.1). */
+  #malformed = false;
 
-  constructor(stream: ServerHttp2Stream, plane: Plane, peer: Peer) {
-    this.#stream = stream;
-    this.plane = plane;
-    this.peer = peer;
+  constructor(connection: Http2Connection) {
+    super(connection.session);
+    this.#connection = connection;
+    this.plane = connection.plane;
+    this.peer = connection.peer;
   }
 
-  /** Takes the request with these fields. `ended`: it has no body. */
-  begin(fields: readonly string[], ended: boolean, served: LinkedSocket | undefined): void {
-    const nowMs = performance.now();
-    const head = parseRequestFields(fields, ended, this.peer.path);
-    if (typeof head === "string") {
-      this.#refuse(head, nowMs);
-      return;
-    }
-    const x = this.#newExchange(head, nowMs);
-    if (head.hasBody) this.#readBody(x);
+  /** Takes a request whose head is `known`. */
+  beginKnown(known: KnownHead, ended: boolean): void {
+    const { nowMs } = this.session;
+    const x = new Exchange(this, known.head, { startedMs: nowMs, known });
+    this.#exchange = x;
+    this.remoteEnded = ended;
+    if (!ended) this.#awaitBody(x, nowMs);
+    handleKnown(x, known);
+  }
+
+  begin(head: RequestHead, ended: boolean, served: LinkedSocket | undefined): Exchange {
+    const x = this.#newExchange(head);
+    this.remoteEnded = ended;
+    if (!ended) this.#awaitBody(x, this.session.nowMs);
     handle(x, served);
+    return x;
   }
 
-  #refuse(code: HeadFault, nowMs: number): void {
+  /** Answers a request that has no valid head. */
+  refuse(code: HeadFault, ended: boolean): void {
     const head = new RequestHead("", 0);
     head.version = HTTP2;
-    respondError(this.#newExchange(head, nowMs), code);
+    this.#malformed = code === "head_malformed" || code === "framing_invalid";
+    // The reset comes after the answer, so the stream is not over with that.
+    this.remoteEnded = ended && !this.#malformed;
+    respondError(this.#newExchange(head), code);
   }
 
-  #newExchange(head: RequestHead, startedMs: number): Exchange {
-    const x = new Exchange(this, head, { startedMs, known: null });
+  #newExchange(head: RequestHead): Exchange {
+    const x = new Exchange(this, head, { startedMs: this.session.nowMs, known: null });
     const presented = head.header("x-request-id");
     x.presentedId = presented !== undefined;
     if (presented !== undefined && isSaneId(presented)) x.presentedAs = presented;
@@ -76,154 +84,172 @@ export class Http2Stream implements Client, Timed {
     return x;
   }
 
-  #readBody(x: Exchange): void {
-    const stream = this.#stream;
-    let trailers: string | undefined = "";
-    stream.on("data", (slice: Buffer) => this.#guard(() => this.#body(x, slice)));
-    stream.on("trailers", (_object: IncomingHttpHeaders, _flags: number, raw?: string[]) => {
-      trailers = trailerLines(raw ?? []);
-    });
-    stream.on("end", () => this.#guard(() => this.#endBody(x, trailers)));
-    this.#setDeadline(bodyWaitMs(this.peer.timeouts, this.#exchange));
+  // What comes.
+
+  #awaitBody(x: Exchange, nowMs: number): void {
+    this.expectedBytes = x.head.contentLength;
+    if (x.bodyEnded) return;
+    this.plane.wheel.schedule(this, nowMs + bodyWaitMs(this.peer.timeouts, x));
   }
 
-  #body(x: Exchange, slice: Buffer): void {
-    // Of an exchange that is over the rest is read and dropped.
-    if (x.finished) return;
-    this.#setDeadline(bodyWaitMs(this.peer.timeouts, this.#exchange));
+  bodyCame(bytes: Buffer, start: number, end: number): void {
+    const x = this.#exchange;
+    // Of an exchange that is over the rest is dropped.
+    if (x === null || x.finished) return;
+    const slice = Buffer.allocUnsafe(end - start);
+    bytes.copy(slice, 0, start, end);
+    this.plane.wheel.schedule(this, this.session.nowMs + bodyWaitMs(this.peer.timeouts, x));
     if (forwardBody(x, slice)) return;
-    this.#stream.pause();
+    this.pauseBody();
     this.deadlineMs = Infinity;
   }
 
-  #endBody(x: Exchange, trailers: string | undefined): void {
-    // A stream that is reset ends as well; what was sent of the body is not all of it.
-    if (x.finished || x.bodyEnded || this.#stream.closed) return;
+  endCame(): void {
+    this.#endBody("");
+  }
+
+  /** After the head of a request only trailers follow. */
+  fieldsCame(list: FieldList, known: KnownRequest | null, ended: boolean): void {
+    const trailers = known === null ? trailerLines(list) : known.text;
+    if (!ended || trailers === undefined) {
+      this.session.streamError(this, PROTOCOL_ERROR);
+      return;
+    }
+    if (known === null) this.session.remember({ text: trailers, method: "", lines: 0, head: null });
+    this.#endBody(trailers);
+  }
+
+  #endBody(trailers: string): void {
+    const x = this.#exchange;
+    if (x === null || x.finished || x.bodyEnded) return;
     this.deadlineMs = Infinity;
     x.bodyEnded = true;
-    x.requestTrailers = trailers ?? "";
-    if (trailers === undefined) {
-      cancelAttempt(x);
-      respondError(x, "body_malformed");
-    } else {
-      forwardEnd(x);
-    }
+    x.requestTrailers = trailers;
+    forwardEnd(x);
   }
 
   resume(): void {
-    if (!this.#stream.isPaused()) return;
-    if (this.#exchange?.bodyEnded === false) {
-      this.#setDeadline(bodyWaitMs(this.peer.timeouts, this.#exchange));
-    }
-    this.#stream.resume();
+    if (!this.bodyPaused) return;
+    const x = this.#exchange;
+    if (x?.bodyEnded === false) this.#setDeadline(bodyWaitMs(this.peer.timeouts, x));
+    this.resumeBody();
   }
 
-  /** Whether an answer can still be sent: a stream that was reset is told to have closed later. */
-  get #writable(): boolean {
-    return !this.#stream.destroyed && !this.#stream.closed;
-  }
+  // What is said.
 
   sendContinue(): void {
-    if (this.#writable) this.#stream.additionalHeaders({ ":status": 100 });
+    if (this.closed) return;
+    this.session.beginBlock(64).status(100);
+    this.session.endBlock(this, false);
   }
 
   sendInterim(_x: Exchange, head: ResponseHead): void {
-    if (!this.#writable) return;
-    const fields: string[] = [];
-    appendKept(head, fields);
-    this.#stream.additionalHeaders({ ":status": head.status, ...fieldObject(fields) });
+    if (this.closed) return;
+    writeResponse(this.session.beginBlock(responseBlockBytes(head, "")), head, "");
+    this.session.endBlock(this, false);
   }
 
   sendHead(x: Exchange, head: ResponseHead, added: string, whole: string | null): void {
-    if (!this.#writable) return;
-    const stream = this.#stream;
-    const fields = [":status", String(head.status)];
-    appendKept(head, fields);
-    appendLines(added, 0, fields);
-    if (whole === null) {
-      this.#open = true;
-      const trails = x.upstream?.trails === true;
-      if (trails) stream.on("wantTrailers", () => this.#sendTrailers());
-      stream.respond(fields, trails ? TRAILED : WITH_BODY);
+    if (this.closed) return;
+    const ends = whole !== null && (whole === "" || x.head.method === "HEAD");
+    this.#connection.writeHead(this, head, added, ends);
+    if (whole === null || ends) return;
+    this.#sendText(whole);
+    // What came by HTTP/2 is remembered by its block.
+    if (x.known === null || x.upstream?.trails === true) return;
+    if (added === "" && head.status < 500) x.known.noteAnswer(head, head.keptFromStart(), whole);
+  }
+
+  sendKnown(answer: KnownAnswer, from: ReadBuffer): void {
+    if (this.closed) return;
+    const { bytes, contentLength } = answer;
+    const ends = contentLength === 0;
+    const { session } = this;
+    const { version } = session.encoder;
+    if (answer.block !== null && answer.blockVersion === version) {
+      session.sendBlock(this, answer.block, ends);
     } else {
-      this.#sendWhole(fields, x.head.method === "HEAD" ? "" : whole);
+      const { goes } = answer;
+      const encoder = session.beginBlock(3 * goes.length + 64);
+      encoder.status(answer.status);
+      writeLines(encoder, goes, goes.indexOf("\r\n") + 2);
+      session.endBlock(this, ends);
+      answer.block = session.blocks.last();
+      answer.blockVersion = session.encoder.version;
     }
+    if (ends) return;
+    this.sendBytes(from.bytes, bytes.length, bytes.length + contentLength);
+    this.end("");
   }
 
   sendAnswer(_x: Exchange, status: number, lines: string, body: string): void {
-    if (!this.#writable) return;
-    const fields = [":status", String(status)];
-    appendLines(lines, 0, fields);
-    this.#sendWhole(fields, body);
+    if (this.closed) return;
+    const encoder = this.session.beginBlock(3 * lines.length + 64);
+    encoder.status(status);
+    writeLines(encoder, lines, 0);
+    this.session.endBlock(this, body === "");
+    if (body !== "") this.#sendText(body);
   }
 
-  #sendWhole(fields: string[], body: string): void {
-    if (body === "") {
-      this.#stream.respond(fields, ENDED);
-    } else {
-      this.#stream.respond(fields, WITH_BODY);
-      this.#stream.end(body, "latin1");
-    }
+  #sendText(text: string): void {
+    if (!this.session.writeText(this, text)) this.sendOwned(Buffer.from(text, "latin1"));
+    this.end("");
   }
 
   sendBody(buffer: Buffer, start: number, end: number): void {
-    if (!this.#writable) return;
-    const bytes = buffer.subarray(start, end);
-    // What came by HTTP/2 is in a buffer of its own; else it is the next read's.
-    const owned = this.#exchange?.upstream?.trails === true;
-    this.#stream.write(owned ? bytes : Buffer.from(bytes));
+    this.sendBytes(buffer, start, end);
+  }
+
+  sendEnd(trailers: string): void {
+    this.end(trailers);
   }
 
   flush(): boolean {
-    const stream = this.#stream;
-    if (!stream.writableNeedDrain) return true;
-    if (!this.#waiting) {
-      this.#waiting = true;
-      stream.once("drain", () => this.#guard(() => this.#drained()));
-    }
+    if (this.closed || (!this.waits && !this.session.sink.full)) return true;
+    this.session.wait(this);
     this.#setDeadline(this.peer.timeouts.clientStallMs);
     return false;
   }
 
-  #drained(): void {
-    this.#waiting = false;
+  drained(): void {
     const x = this.#exchange;
-    if (x === null) return;
+    if (x === null) {
+      this.#endExchange();
+      return;
+    }
     if (x.bodyEnded) this.deadlineMs = Infinity;
     resumeResponse(x);
   }
 
-  sendEnd(trailers: string): void {
-    this.#trailers = trailers;
-    if (this.#open && this.#writable) this.#stream.end();
-  }
-
-  #sendTrailers(): void {
-    const fields: string[] = [];
-    appendLines(this.#trailers, 0, fields);
-    this.#stream.sendTrailers(fieldObject(fields));
-  }
-
   breakOff(): void {
-    breakOffStream(this.#stream);
+    this.session.reset(this, INTERNAL_ERROR);
+    this.plane.wheel.cancel(this);
   }
 
   fail(): void {
     const x = this.#exchange;
     if (x === null || x.finished) {
-      breakOffStream(this.#stream);
+      this.breakOff();
       return;
     }
     cancelAttempt(x);
     respondError(x, "internal");
   }
 
-  exchangeDone(x: Exchange): void {
+  exchangeDone(): void {
     this.#exchange = null;
-    if (this.#stream.destroyed) return;
+    if (this.closed) return;
+    if (this.waits) this.#setDeadline(this.peer.timeouts.clientStallMs);
+    else this.#endExchange();
+  }
+
+  /** All of the answer has been written. */
+  #endExchange(): void {
+    if (this.closed || !this.localEnded) return;
+    this.plane.wheel.cancel(this);
+    if (this.#malformed) this.session.resetProvoked(this, PROTOCOL_ERROR);
     // What is left of the request is not wanted any more (RFC 9113 §8.1).
-    if (!x.bodyEnded) this.#stream.close(NGHTTP2_NO_ERROR);
-    this.#setDeadline(this.peer.timeouts.clientStallMs);
+    else if (!this.remoteEnded) this.session.reset(this, NO_ERROR);
   }
 
   #setDeadline(afterMs: number): void {
@@ -232,21 +258,22 @@ export class Http2Stream implements Client, Timed {
 
   expire(): void {
     const x = this.#exchange;
-    if (x === null) {
-      cancelStream(this.#stream);
-    } else if (!x.bodyEnded && !this.#stream.writableNeedDrain) {
+    if (x !== null && !x.bodyEnded && !this.waits) {
       cancelAttempt(x);
       respondError(x, "request_timed_out");
     } else {
+      this.session.reset(this, CANCEL);
       this.#leave("client_stalled");
-      cancelStream(this.#stream);
     }
   }
 
-  /** The stream is gone: reset by the client, with its connection, or in good order. */
-  closed(): void {
+  brokeOff(): void {
     this.plane.wheel.cancel(this);
     this.#leave("client_gone");
+  }
+
+  finished(): void {
+    this.plane.wheel.cancel(this);
   }
 
   /** The client is lost in the middle of an exchange: the upstream is told, the arm is not blamed. */
@@ -265,15 +292,5 @@ export class Http2Stream implements Client, Timed {
     if (x === null) return;
     cancelAttempt(x);
     respondError(x, "draining");
-  }
-
-  /** A bug in what one request runs through costs that request, not the worker. */
-  #guard(act: () => void): void {
-    try {
-      act();
-    } catch (error) {
-      this.plane.onBug(error);
-      this.fail();
-    }
   }
 }

@@ -4,24 +4,40 @@
  * not process, is told apart from one that broke, for it may be sent again whatever it asked for
  * (RFC 9113 §8.7).
  */
-import { constants, type ClientHttp2Stream, type IncomingHttpHeaders } from "node:http2";
 import type { ResponseHead } from "../http1/response-head.ts";
-import { appendLines, fieldObject, trailerLines } from "../http2/fields.ts";
-import { HTTP2, requestFields } from "../http2/request.ts";
-import { parseResponseFields } from "../http2/response.ts";
+import type { FieldList } from "../http2/field-list.ts";
+import { trailerLines } from "../http2/fields.ts";
+import { CANCEL, PROTOCOL_ERROR } from "../http2/frame.ts";
+import { HTTP2, requestBlockBytes, writeRequest } from "../http2/request.ts";
+import { parseResponseFields, parseResponseText } from "../http2/response.ts";
+import { Stream } from "../http2/stream.ts";
 import type { Endpoint } from "./endpoint.ts";
 import type { ErrorCode } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
-import { cancelStream } from "./http2-reset.ts";
 import type { Http2Session } from "./http2-session.ts";
+import type { KnownHead } from "./known-head.ts";
+import { REQUEST_ID_CHARS } from "./request-id.ts";
 import type { Timed } from "./timer-wheel.ts";
 import type { UpstreamStream } from "./upstream-stream.ts";
 
-const { NGHTTP2_REFUSED_STREAM, NGHTTP2_FLAG_END_STREAM } = constants;
 /** Interim responses before the final one (RFC 9110 §15.2). */
 const INTERIM_MAX = 10;
+/** Longer heads are written anew each time. */
+const KNOWN_CHARS_MAX = 2500;
 
-export class Http2Upstream implements UpstreamStream {
+/** What a session remembers of a block: of a response, or of trailers. */
+export class KnownResponse {
+  /** As HTTP/1 has it: a head, or lines. */
+  readonly text: string;
+  /** What all responses with this head may have in common. */
+  shared: ResponseHead | null = null;
+
+  constructor(text: string) {
+    this.text = text;
+  }
+}
+
+export class Http2Upstream extends Stream<KnownResponse> implements UpstreamStream {
   deadlineMs = Infinity;
   wheelTick = -1;
   wheelNext: Timed | null = null;
@@ -36,33 +52,30 @@ export class Http2Upstream implements UpstreamStream {
   requestSent = false;
   headMs = 0;
   paused = false;
-  readonly #session: Http2Session;
-  #stream: ClientHttp2Stream | null = null;
+  readonly #owner: Http2Session;
+  /** Its request has a place among the streams of the session. */
+  #open = false;
   #done = false;
   #interim = 0;
   #head: ResponseHead | null = null;
-  #received = 0;
-  /** What follows the body, undefined where that is not valid. */
-  #trailers: string | undefined = "";
-  #sentTrailers = "";
-  #waiting = false;
 
-  constructor(endpoint: Endpoint, session: Http2Session) {
+  constructor(endpoint: Endpoint, owner: Http2Session) {
+    super(owner.session);
     this.endpoint = endpoint;
-    this.#session = session;
-    this.reused = session.answered;
+    this.#owner = owner;
+    this.reused = owner.answered;
   }
 
   get connecting(): boolean {
-    return this.#session.connecting;
+    return this.#owner.connecting;
   }
 
   get full(): boolean {
-    return this.#stream?.writableNeedDrain ?? false;
+    return this.#open && (this.waits || this.session.sink.full);
   }
 
   claim(): void {
-    this.#session.outbox.add(this);
+    this.#owner.outbox.add(this);
   }
 
   /** As a Sender: the turn ends, and the request goes out unless it has been given up. */
@@ -70,172 +83,207 @@ export class Http2Upstream implements UpstreamStream {
     const { exchange } = this;
     if (this.#done || exchange === null) return;
     // A session that went in this very turn has got nothing of the request.
-    this.refused = !this.#session.usable;
+    this.refused = !this.#owner.usable;
     if (this.refused) this.fail("upstream_reset");
-    else this.guard(() => this.#session.events.ready(this, exchange));
+    else this.guard(() => this.#owner.events.ready(this, exchange));
   }
 
   sendHead(exchange: Exchange, whole: boolean): void {
-    const { head } = exchange;
-    const trailers = head.version === HTTP2 && head.header("te") === "trailers";
-    const fields = requestFields(exchange.known?.upstreamText(exchange) ?? exchange.upstreamHead, {
-      scheme: this.#session.scheme,
-      trailers,
-    });
-    // What a complete request is followed by is known; else it may be anything.
-    const waitForTrailers =
-      !whole && head.version === HTTP2 && !(exchange.bodyEnded && exchange.requestTrailers === "");
-    this.refused = !this.#session.usable;
-    const stream = this.#session.request(fields, { endStream: whole, waitForTrailers });
-    this.#stream = stream;
+    const { session } = this;
+    if (!this.#owner.usable) {
+      // It went as others were sent. Its end is told after this turn, for the attempt goes on here.
+      this.claim();
+      return;
+    }
+    session.open(this);
+    this.#open = true;
+    this.#owner.opened(this);
     this.requestSent = whole;
-    if (waitForTrailers) stream.on("wantTrailers", () => this.#sendTrailers(stream));
-    this.#listen(stream);
+    const { known } = exchange;
+    if (known !== null && known.upstreamLines.length <= KNOWN_CHARS_MAX) {
+      this.#sendKnown(known, exchange, whole);
+    } else {
+      const text = known?.upstreamText(exchange) ?? exchange.upstreamHead;
+      writeRequest(session.beginBlock(requestBlockBytes(text)), text, this.#about(exchange));
+      session.endBlock(this, whole);
+    }
   }
 
-  #listen(stream: ClientHttp2Stream): void {
-    stream.on("headers", (_object, _flags, raw?: string[]) => {
-      this.guard(() => this.#readInterim(raw ?? []));
+  #about({ head }: Exchange): { scheme: "http" | "https"; trailers: boolean } {
+    const trailers = head.version === HTTP2 && head.header("te") === "trailers";
+    return { scheme: this.#owner.scheme, trailers };
+  }
+
+  /** Sends a head of which all but the ids is known. */
+  #sendKnown(known: KnownHead, exchange: Exchange, whole: boolean): void {
+    const { session } = this;
+    const { encoder } = session;
+    const sent = known.blockFor(exchange, encoder);
+    if (sent !== null) {
+      session.sendBlock(this, sent, whole);
+      return;
+    }
+    const text = known.upstreamLines;
+    session.beginBlock(requestBlockBytes(text) + 256);
+    writeRequest(encoder, text, this.#about(exchange));
+    encoder.unique("x-request-id", exchange.requestId);
+    const idEnd = encoder.at;
+    const parent = exchange.trace === null ? "" : exchange.trace.tell(exchange.arm);
+    if (parent !== "") encoder.unique("traceparent", parent);
+    const traceEnd = encoder.at;
+    session.endBlock(this, whole);
+    const { at } = session.blocks;
+    known.keepBlock({
+      encoder,
+      version: encoder.version,
+      bytes: session.blocks.last(),
+      idAt: idEnd - REQUEST_ID_CHARS - at,
+      traceAt: traceEnd - parent.length - at,
     });
-    stream.on("response", (_object, flags: number, raw?: string[]) => {
-      this.guard(() => this.#readHead(raw ?? [], (flags & NGHTTP2_FLAG_END_STREAM) !== 0));
-    });
-    stream.on("data", (slice: Buffer) => this.guard(() => this.#readBody(slice)));
-    stream.on("trailers", (_object: IncomingHttpHeaders, _flags: number, raw?: string[]) => {
-      this.#trailers = trailerLines(raw ?? []);
-    });
-    stream.on("end", () => this.guard(() => this.#ended()));
-    // Why it failed stands in the code that it was closed with.
-    stream.on("error", () => {});
-    stream.on("close", () => this.guard(() => this.#closed(stream.rstCode)));
   }
 
   sendBody(_exchange: Exchange, slice: Buffer): boolean {
-    const stream = this.#stream as ClientHttp2Stream;
-    if (stream.closed || stream.destroyed) return true;
-    if (stream.write(slice)) return true;
-    if (!this.#waiting) {
-      this.#waiting = true;
-      stream.once("drain", () => this.guard(() => this.#drained()));
-    }
+    if (!this.#open) return true;
+    this.sendOwned(slice);
+    if (!this.full || this.closed) return true;
+    this.session.wait(this);
     return false;
   }
 
-  #drained(): void {
-    this.#waiting = false;
-    if (this.exchange !== null) this.#session.events.drained(this.exchange);
-  }
-
   sendEnd(_exchange: Exchange, trailers: string): void {
-    const stream = this.#stream as ClientHttp2Stream;
-    this.#sentTrailers = trailers;
+    if (!this.#open) return;
     this.requestSent = true;
-    if (!stream.closed && !stream.destroyed) stream.end();
-  }
-
-  #sendTrailers(stream: ClientHttp2Stream): void {
-    const fields: string[] = [];
-    appendLines(this.#sentTrailers, 0, fields);
-    stream.sendTrailers(fieldObject(fields));
+    this.end(trailers);
   }
 
   flush(): void {}
 
-  #readInterim(fields: string[]): void {
+  drained(): void {
+    if (this.exchange !== null) this.#owner.events.drained(this.exchange);
+  }
+
+  fieldsCame(list: FieldList, known: KnownResponse | null, ended: boolean): void {
     const { exchange } = this;
+    if (this.#head !== null) {
+      if (ended) this.#takeTrailers(list, known);
+      else this.session.streamError(this, PROTOCOL_ERROR);
+      return;
+    }
     if (exchange === null) return;
-    const { method } = exchange.head;
-    const head = parseResponseFields(fields, { method, ended: false });
+    const head = this.#readHead(exchange, list, known, ended);
     this.answered = true;
-    if (head === undefined || head.status === 101 || ++this.#interim > INTERIM_MAX) {
+    if (head === undefined) {
       this.fail("upstream_invalid");
+    } else if (head.status < 200) {
+      const wrong = ended || head.status === 101 || ++this.#interim > INTERIM_MAX;
+      if (wrong) this.fail("upstream_invalid");
+      else this.#owner.events.head(this, head, null);
     } else {
-      this.#session.events.head(this, head, null);
+      this.#takeHead(head, ended);
     }
   }
 
-  #readHead(fields: string[], ended: boolean): void {
-    const { exchange } = this;
-    if (exchange === null) return;
-    this.answered = true;
-    this.#session.answered = true;
-    const { method } = exchange.head;
-    const head = parseResponseFields(fields, { method, ended });
-    if (head === undefined || head.status < 200) {
-      this.fail("upstream_invalid");
-      return;
+  #readHead(
+    { head: { method }, known: knownHead }: Exchange,
+    list: FieldList,
+    known: KnownResponse | null,
+    ended: boolean,
+  ): ResponseHead | undefined {
+    // A head that several responses have is for rules that change nothing of it.
+    const shares = knownHead !== null && method !== "HEAD";
+    if (known !== null) {
+      if (shares && known.shared !== null) return known.shared;
+      const head = parseResponseText(known.text, { method, ended });
+      if (shares && head !== undefined) {
+        head.shared = true;
+        known.shared = head;
+      }
+      return head;
     }
-    this.headMs = performance.now();
+    const head = parseResponseFields(list, { method, ended });
+    if (head !== undefined) this.session.remember(new KnownResponse(head.text));
+    return head;
+  }
+
+  #takeHead(head: ResponseHead, ended: boolean): void {
+    this.#owner.answered = true;
+    this.headMs = this.session.nowMs;
     this.#head = head;
-    this.#session.events.head(this, head, ended ? "" : null);
+    if (head.framing === "length") this.expectedBytes = head.contentLength;
+    // Answers to HEAD, 204 and 304: a byte of body would be the next answer's for an HTTP/1 client.
+    else if (head.framing === "none") this.expectedBytes = 0;
+    this.#owner.events.head(this, head, ended ? "" : null);
     if (ended && !this.#done) this.#complete("");
   }
 
-  #readBody(slice: Buffer): void {
+  #takeTrailers(list: FieldList, known: KnownResponse | null): void {
+    const trailers = known === null ? trailerLines(list) : known.text;
+    if (trailers === undefined) {
+      this.session.streamError(this, PROTOCOL_ERROR);
+      return;
+    }
+    if (known === null) this.session.remember(new KnownResponse(trailers));
+    this.#complete(trailers);
+  }
+
+  bodyCame(bytes: Buffer, start: number, end: number): void {
     const { exchange } = this;
     if (exchange === null) return;
     if (this.#head === null) {
       this.fail("upstream_invalid");
       return;
     }
-    this.#received += slice.length;
-    this.#session.events.body(exchange, slice, { start: 0, end: slice.length });
-    if (this.exchange !== null) this.#session.events.readDone(this, this.exchange);
+    this.#owner.events.body(exchange, bytes, { start, end });
+    if (this.exchange !== null) this.#owner.events.readDone(this, this.exchange);
   }
 
-  /** The readable side is at its end: by END_STREAM, or by a reset that says it was no error. */
-  #ended(): void {
+  endCame(): void {
     if (this.#done || this.exchange === null) return;
-    const head = this.#head;
-    const cut = head?.framing === "length" && this.#received !== head.contentLength;
-    if (head === null) this.fail("upstream_reset");
-    else if (cut || this.#trailers === undefined) this.fail("response_truncated");
-    else this.#complete(this.#trailers);
+    if (this.#head === null) this.fail("upstream_invalid");
+    else this.#complete("");
   }
 
   #complete(trailers: string): void {
     const exchange = this.#detach();
     // Whatever is left of the request is not read any more.
-    if (!this.requestSent && this.#stream !== null) cancelStream(this.#stream);
-    if (exchange !== null) this.#session.events.ended(exchange, trailers, performance.now());
+    if (!this.localEnded) this.#reset();
+    if (exchange !== null) this.#owner.events.ended(exchange, trailers, this.session.nowMs);
   }
 
-  /** The stream is gone; where its response was not complete, the attempt has failed. */
-  #closed(code: number | undefined): void {
-    this.#session.forget(this);
-    if (this.#done) return;
-    this.refused ||= code === NGHTTP2_REFUSED_STREAM && !this.answered;
+  /** Reset by the backend, refused by it, or gone with its session. */
+  brokeOff(_code: number, refused: boolean): void {
+    this.refused ||= refused && !this.answered;
     this.fail(this.#head === null ? "upstream_reset" : "response_truncated");
   }
+
+  finished(): void {}
 
   #detach(): Exchange | null {
     const { exchange } = this;
     this.exchange = null;
     this.#done = true;
-    this.#session.wheel.cancel(this);
+    this.#owner.wheel.cancel(this);
     if (exchange !== null) this.endpoint.inFlight--;
-    // A stream that has none yet is not told that it closed.
-    if (this.#stream === null) this.#session.forget(this);
+    if (!this.#open) this.#owner.forget(this);
     if (this.paused) this.resume();
     return exchange;
-  }
-
-  /** Its session is gone. A stream that was opened hears so by itself. */
-  lost(code: ErrorCode): void {
-    if (this.#stream === null) this.guard(() => this.fail(code));
   }
 
   fail(code: ErrorCode): void {
     if (this.#done) return;
     const exchange = this.#detach();
-    if (this.#stream !== null) cancelStream(this.#stream);
-    if (exchange !== null) this.#session.events.failed(this, exchange, code);
+    this.#reset();
+    if (exchange !== null) this.#owner.events.failed(this, exchange, code);
   }
 
   cancel(): void {
     if (this.#done) return;
     this.#detach();
-    if (this.#stream !== null) cancelStream(this.#stream);
+    this.#reset();
+  }
+
+  #reset(): void {
+    if (this.#open) this.session.reset(this, CANCEL);
   }
 
   discard(): void {
@@ -245,19 +293,19 @@ export class Http2Upstream implements UpstreamStream {
   expire(nowMs: number): void {
     const { exchange } = this;
     // Who waits for the same connection in vain need not wait on.
-    if (this.connecting) this.#session.abandon(this);
+    if (this.connecting) this.#owner.abandon(this);
     if (exchange === null) this.cancel();
-    else this.fail(this.#session.events.timeoutCode(this, exchange, nowMs));
+    else this.fail(this.#owner.events.timeoutCode(this, exchange, nowMs));
   }
 
   pause(): void {
     this.paused = true;
-    this.#stream?.pause();
+    this.pauseBody();
   }
 
   resume(): void {
     this.paused = false;
-    this.#stream?.resume();
+    this.resumeBody();
   }
 
   /** A bug in what one exchange runs through costs that exchange and this stream. */
@@ -266,10 +314,14 @@ export class Http2Upstream implements UpstreamStream {
     try {
       act();
     } catch (error) {
-      this.cancel();
-      if (exchange === null) throw error;
-      exchange.plane.onBug(error);
-      exchange.client.fail();
+      this.raised(exchange, error);
     }
+  }
+
+  raised(exchange: Exchange | null, error: unknown): void {
+    this.cancel();
+    if (exchange === null) throw error;
+    exchange.plane.onBug(error);
+    exchange.client.fail();
   }
 }

@@ -5,13 +5,14 @@
  *
  * Kept is only what follows from the bytes and the Program, and only until the next generation: the
  * parsed head, its rule, and the head that goes upstream. Keys, limits, the choice of backend and arm,
- * gates, ids and times are each request's own. A connection keeps one head and one answer at most.
+ * gates, ids and times are each request's own. A connection of HTTP/1 keeps one head and one answer at
+ * most, one of HTTP/2 a head and an answer for each block that it remembers (http2/block-memory.ts).
  */
 import type { RequestHead } from "../http1/request-head.ts";
 import type { ResponseHead } from "../http1/response-head.ts";
 import { KnownLine } from "./known-line.ts";
 import type { Exchange } from "./exchange.ts";
-import type { ClientOutput } from "./client-output.ts";
+import type { HpackEncoder } from "../http2/hpack-encoder.ts";
 import { copyOf, type Peer } from "./peer.ts";
 import { KnownBytes, type ReadBuffer } from "./read-buffer.ts";
 import { REQUEST_ID_CHARS } from "./request-id.ts";
@@ -27,17 +28,25 @@ import type { TextWriter } from "./text-writer.ts";
 const KNOWN_CHARS_MAX = 2048;
 /** The head of a response goes to the client beside its body, in a buffer of limited size. */
 const ANSWER_HEAD_CHARS_MAX = 1024;
+const NO_BYTES = new KnownBytes("");
 const BLANK_LINE = "\r\n\r\n";
 const TRACE_LINE = "\r\ntraceparent: ";
 
-interface KnownDeps {
-  readonly served: LinkedSocket;
-  /** What the client's connection is written to. */
-  readonly output: ClientOutput;
+/** Blocks of heads for sessions to backends that one head keeps. */
+const BLOCKS_MAX = 4;
+const ID_NAME = "x-request-id: ";
+
+/** A head as it goes upstream by HTTP/2, with room for the ids. */
+export interface KnownBlock {
+  /** The table that it refers to, and its version. */
+  readonly encoder: HpackEncoder;
+  readonly version: number;
+  readonly bytes: Buffer;
+  readonly idAt: number;
+  readonly traceAt: number;
 }
 
 export class KnownHead {
-  readonly bytes: KnownBytes;
   /** Nobody changes it: no rule that edits heads has a known head. */
   readonly head: RequestHead;
   readonly rule: LinkedRule;
@@ -50,23 +59,27 @@ export class KnownHead {
   answer: KnownAnswer | null = null;
   /** The head of the answer before, as text. */
   #answerText = "";
+  /** The head that goes upstream without its ids and its end: whole lines. */
+  readonly upstreamLines: string;
+  readonly #blocks: KnownBlock[] = [];
+  #nextBlock = 0;
   readonly #served: LinkedSocket;
-  readonly #output: ClientOutput;
   readonly #generation = generationOfCells();
   /** What goes upstream, with room for the request id and the trace. */
   #upstream: Buffer;
   readonly #idAt: number;
 
-  constructor(x: Exchange, rule: LinkedRule, { served, output }: KnownDeps) {
+  constructor(x: Exchange, rule: LinkedRule, served: LinkedSocket) {
     const { head, trace } = x;
     this.line = new KnownLine(x);
-    const before = head.keptFromStart() + x.peer.ownLines(head);
-    this.bytes = new KnownBytes(head.text.slice(0, head.end + 2));
+    // A body of unknown length is a matter of HTTP/2; towards HTTP/1 it goes in chunks.
+    const framing = head.chunked ? "transfer-encoding: chunked\r\n" : "";
+    const before = head.keptFromStart() + framing + x.peer.ownLines(head);
+    this.upstreamLines = before.slice(0, before.length - ID_NAME.length);
     this.head = head;
     this.rule = rule;
     this.peer = x.peer;
     this.#served = served;
-    this.#output = output;
     this.#idAt = before.length;
     this.match = trace === null ? null : trace.match;
     const room = trace === null ? "" : TRACE_LINE + trace.traceparent;
@@ -99,10 +112,21 @@ export class KnownHead {
     trace.put(arm, this.#upstream, this.#idAt + REQUEST_ID_CHARS + TRACE_LINE.length);
   }
 
-  /** Sends the client an answer that stands whole in `from`. */
-  sendAnswer({ goes, bytes, contentLength }: KnownAnswer, from: ReadBuffer): void {
-    const start = bytes.length;
-    this.#output.writeAnswer(goes, from.bytes, { start, end: start + contentLength });
+  /** The block that may be sent again with this encoder, the ids of `x` in it, or null. */
+  blockFor({ plane, idNumber, trace, arm }: Exchange, encoder: HpackEncoder): Buffer | null {
+    for (const block of this.#blocks) {
+      if (block.encoder !== encoder || block.version !== encoder.version) continue;
+      plane.requestIds.put(idNumber, block.bytes, block.idAt);
+      if (trace !== null) trace.put(arm, block.bytes, block.traceAt);
+      return block.bytes;
+    }
+    return null;
+  }
+
+  keepBlock(block: KnownBlock): void {
+    const same = this.#blocks.findIndex(({ encoder }) => encoder === block.encoder);
+    if (same === -1) this.#nextBlock = (this.#nextBlock + 1) % BLOCKS_MAX;
+    this.#blocks[same === -1 ? Math.min(this.#nextBlock, this.#blocks.length) : same] = block;
   }
 
   /** Notes the head of an answer that was read the long way; the second time it is kept. */
@@ -130,7 +154,12 @@ export class KnownAnswer {
   /** As the backend sends it. */
   readonly bytes: KnownBytes;
   /** As the client gets it, with its blank line. */
-  readonly goes: Buffer;
+  readonly goes: string;
+  /** The same for HTTP/1. */
+  readonly goesBytes: Buffer;
+  /** The same for HTTP/2, as long as the version of the table is this. */
+  block: Buffer | null = null;
+  blockVersion = -1;
 
   constructor(
     status: number,
@@ -140,8 +169,26 @@ export class KnownAnswer {
     this.status = status;
     this.contentLength = contentLength;
     this.bytes = new KnownBytes(came);
-    this.goes = Buffer.from(goes, "latin1");
+    this.goes = goes;
+    this.goesBytes = Buffer.from(goes, "latin1");
   }
+}
+
+/** What a connection of HTTP/2 remembers of a block: of a request, or of trailers. */
+export interface KnownRequest {
+  /** As HTTP/1 has it: a head, or lines. */
+  readonly text: string;
+  readonly method: string;
+  /** How many lines the head has. */
+  readonly lines: number;
+  /** Null until the block has come again, or where each request is its own. */
+  head: KnownHead | null;
+}
+
+/** What is known of a request that was handled and whose head came before, or null. */
+export function knownHeadOf(x: Exchange, served: LinkedSocket): KnownHead | null {
+  if (x.head.text.length > KNOWN_CHARS_MAX || x.rule === null) return null;
+  return saysAll(x) && changesNothing(x.rule) ? new KnownHead(x, x.rule, served) : null;
 }
 
 /** What one connection remembers of the heads of its requests. */
@@ -149,17 +196,13 @@ export class HeadMemory {
   /** The head before, if it was a short one. */
   #last = "";
   #known: KnownHead | null = null;
-  readonly #output: ClientOutput;
-
-  constructor(output: ClientOutput) {
-    this.#output = output;
-  }
+  #bytes = NO_BYTES;
 
   /** What is known of a request whose head is all that a read brought, or null. */
   find(from: ReadBuffer, length: number, served: LinkedSocket | undefined): KnownHead | null {
     const known = this.#known;
-    if (known === null || known.bytes.length !== length) return null;
-    return from.beginsWith(known.bytes) && known.isCurrent(served) ? known : null;
+    if (known === null || this.#bytes.length !== length) return null;
+    return from.beginsWith(this.#bytes) && known.isCurrent(served) ? known : null;
   }
 
   /** Notes a request that was read the long way, and handled; the second one alike is kept. */
@@ -169,8 +212,9 @@ export class HeadMemory {
     // A text that goes on behind the head is a pipeline's, and would keep all of it alive.
     if (end > KNOWN_CHARS_MAX || text.length !== end + 2) this.#last = "";
     else if (text !== this.#last) this.#last = text;
-    else if (served !== undefined && x.rule !== null && saysAll(x) && changesNothing(x.rule)) {
-      this.#known = new KnownHead(x, x.rule, { served, output: this.#output });
+    else if (served !== undefined && !x.head.hasBody) {
+      this.#known = knownHeadOf(x, served);
+      if (this.#known !== null) this.#bytes = new KnownBytes(text);
     }
   }
 }
@@ -180,7 +224,6 @@ function saysAll({ head, presentedId, trace }: Exchange): boolean {
   return (
     head.http11 &&
     head.keepAlive &&
-    !head.hasBody &&
     !head.absolute &&
     !head.respelled &&
     !head.expectsContinue &&

@@ -128,6 +128,7 @@ class Nobody implements Client {
   sendContinue(): void {}
   sendInterim(): void {}
   sendHead(): void {}
+  sendKnown(): void {}
   sendAnswer(): void {}
   sendBody(): void {}
   sendEnd(): void {}

@@ -3,11 +3,11 @@
  * needed grows old and is closed. An endpoint is known by its address and outlives the Program's
  * generations, with its idle connections and its count of requests in flight.
  */
-import { connect, type NetConnectOpts, type Socket } from "node:net";
+import { connect, type NetConnectOpts, type OnReadOpts, type Socket } from "node:net";
 import type { Random } from "../base/random.ts";
 import type { EndpointAddress, PoolPart } from "../compile/program.ts";
 import { addressText, isWorn, type Endpoint, type PoolUse } from "./endpoint.ts";
-import { Http2Endpoint } from "./http2-session.ts";
+import { Http2Endpoint } from "./http2-endpoint.ts";
 import type { Habits, LinkedCertificate, LinkedPool } from "./snapshot.ts";
 import { KEEP_ALIVE_MS } from "./plane.ts";
 import { ReadBuffer } from "./read-buffer.ts";
@@ -109,7 +109,7 @@ export class Http1Endpoint implements Endpoint {
   }
 
   #secure(upstream: Upstream, origin: SecureOrigin): Socket {
-    const socket = openSocket(this.address, origin, "http/1.1");
+    const socket = openSocket(this.address, origin, { protocol: "http/1.1" });
     socket.on("secureConnect", () => this.#connected(upstream));
     socket.on("data", (bytes: Buffer) =>
       upstream.read(this.#shared.readBuffer.taking(bytes), bytes.length),
@@ -218,7 +218,7 @@ export class Pools {
         : new Http2Endpoint(address, addressText(address), {
             ...this.#shared,
             scheme: protocol === "h2" ? "https" : "http",
-            openSocket: () => openSocket(address, origin, "h2"),
+            openSocket: (onread) => openSocket(address, origin, { protocol: "h2", onread }),
           });
     this.#endpoints.set(key, new WeakRef(endpoint));
     return endpoint;
@@ -269,17 +269,17 @@ export function chooseEndpoint(
   return other.inFlight < one.inFlight ? other : one;
 }
 
-/** Begins a connection to `address`, over TLS where the pool says so. */
+/** Begins a connection to `address`, over TLS where the pool says so; `onread` is for plain ones. */
 function openSocket(
   address: EndpointAddress,
   origin: SecureOrigin | null,
-  protocol: "http/1.1" | "h2",
+  { protocol, onread }: { protocol: "http/1.1" | "h2"; onread?: OnReadOpts },
 ): Socket {
   const target =
     "unixPath" in address
       ? { path: address.unixPath }
       : { host: address.host, port: address.port, noDelay: true, ...KEEP_ALIVE };
-  if (origin === null) return connect(target);
+  if (origin === null) return connect({ ...target, ...(onread !== undefined && { onread }) });
   const socket = origin.open(target, protocol);
   socket.setNoDelay(true);
   socket.setKeepAlive(true, KEEP_ALIVE_MS);

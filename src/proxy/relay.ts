@@ -74,7 +74,7 @@ export function relayKnown(x: Exchange, known: KnownAnswer, from: ReadBuffer): v
   x.status = known.status;
   x.responseStarted = true;
   x.bytesOut = known.contentLength;
-  x.known?.sendAnswer(known, from);
+  x.client.sendKnown(known, from);
 }
 
 /** What the gateway itself says in the head of a response. */

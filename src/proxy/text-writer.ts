@@ -12,6 +12,8 @@ let request: WriteRequest | undefined;
 export class TextWriter {
   readonly #socket: Socket;
   readonly #direct: boolean;
+  /** Who waits for the unfinished write. */
+  #onTaken: (() => void) | undefined;
   /** Looked for at the first write, for a socket has none before it is connected. */
   #handle: WriteHandle | undefined;
   #unfinished = false;
@@ -38,17 +40,21 @@ export class TextWriter {
     this.#written(handle.writeLatin1String(request, text));
   }
 
-  /** The same with bytes; true where they have been taken, so that the caller may change them. */
-  writeBytes(bytes: Buffer): boolean {
+  /**
+   * The same with bytes; true where they have been taken, so that the caller may change them. Else
+   * `onTaken` is called when they have been, or the socket has failed.
+   */
+  writeBytes(bytes: Buffer, onTaken?: () => void): boolean {
     const handle = this.#ready();
     if (handle === undefined) {
-      this.#socket.write(bytes);
+      this.#socket.write(bytes, onTaken);
       return false;
     }
     const lent = (request ??= newRequest());
     this.#written(handle.writeBuffer(lent, bytes));
     if (!this.#unfinished) return true;
     lent.buffer = bytes;
+    this.#onTaken = onTaken;
     return false;
   }
 
@@ -70,6 +76,9 @@ export class TextWriter {
 
   #completed(status: number): void {
     this.#unfinished = false;
+    const onTaken = this.#onTaken;
+    this.#onTaken = undefined;
+    onTaken?.();
     if (status < 0) this.#socket.destroy(new Error(`write: system error ${status}`));
   }
 }

@@ -130,8 +130,8 @@ function ticketKeys(secret: Uint8Array, identity: string): Buffer {
 }
 
 /**
- * Says that the handshake is done, as a tls.Server says it of its sockets: node:http2 waits for that,
- * and errors are the socket's own from then on.
+ * Says that the handshake is done, as a tls.Server says it of its sockets: errors are the socket's own
+ * from then on.
  */
 export function release(socket: TLSSocket): void {
   Reflect.set(socket, "secureConnecting", false);

@@ -16,32 +16,12 @@ import { findGoTool, H2SPEC } from "../support/go-tool.ts";
 import { privateKeys, secureParts } from "../support/secure.ts";
 import { origin } from "../support/upstream.ts";
 
-const CLOSED = "node:http2 has nghttp2 forget streams that are closed, and ignores frames on them";
-const PRIORITY = "RFC 9113 §5.3.2 has done away with priorities, and nghttp2 1.70 ignores them";
-
 /** By section and name: why the case does not pass. */
-const EXCEPTIONS: Readonly<Record<string, string>> = {
-  "http2/5.1 closed: Sends a DATA frame after sending RST_STREAM frame": CLOSED,
-  "http2/5.1 closed: Sends a HEADERS frame after sending RST_STREAM frame": CLOSED,
-  "http2/5.1 closed: Sends a DATA frame": CLOSED,
-  "http2/5.1 closed: Sends a HEADERS frame": CLOSED,
-  "http2/5.1.1 Sends stream identifier that is numerically smaller than previous": CLOSED,
-  "http2/5.3.1 Sends PRIORITY frame that depend on itself": PRIORITY,
-  "http2/6.3 Sends a PRIORITY frame with 0x0 stream identifier": PRIORITY,
-  "http2/6.7 Sends a PING frame with ACK":
-    "node:http2 ends the connection of who answers a ping that it was not sent",
-  "http2/6.9.1 Sends multiple WINDOW_UPDATE frames increasing the flow control window to above 2^31-1 on a stream":
-    "node:http2 ends the connection, where a reset of the stream would do",
-};
+const EXCEPTIONS: Readonly<Record<string, string>> = {};
 const PLAIN_EXCEPTIONS: Readonly<Record<string, string>> = {
   "http2/3.5 Sends invalid connection preface":
     "a plain port speaks HTTP/1.1 too, which answers with 400 before it closes",
 };
-/** Cases that pass or not as the answer and the reset race one another; in a bare server too. */
-const RACES: ReadonlySet<string> = new Set([
-  "http2/6.1 Sends a DATA frame with invalid pad length",
-]);
-
 const h2spec = findGoTool(H2SPEC);
 
 for (const secure of [false, true]) {
@@ -62,7 +42,7 @@ for (const secure of [false, true]) {
     );
     const cases = await runCases(h2spec.path, gateway.port, secure ? ["--tls", "--insecure"] : []);
     assert.ok(cases.size > 140, `${cases.size} cases`);
-    const failed = [...cases].filter(([each, passed]) => !passed && !RACES.has(each));
+    const failed = [...cases].filter(([, passed]) => !passed);
     assert.deepEqual(
       failed.map(([each]) => each).toSorted(),
       Object.keys(secure ? EXCEPTIONS : { ...EXCEPTIONS, ...PLAIN_EXCEPTIONS }).toSorted(),

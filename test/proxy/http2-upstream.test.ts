@@ -12,8 +12,9 @@ import { CANARY, oneRoute, STABLE, testGateway, type TestGateway } from "../supp
 import type { PoolPart } from "../../src/compile/program.ts";
 import type { Timeouts } from "../../src/proxy/plane.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
-import { Http2Endpoint } from "../../src/proxy/http2-session.ts";
+import { Http2Endpoint } from "../../src/proxy/http2-endpoint.ts";
 import { Outbox } from "../../src/proxy/outbox.ts";
+import { ReadBuffer } from "../../src/proxy/read-buffer.ts";
 import { TimerWheel } from "../../src/proxy/timer-wheel.ts";
 import type { UpstreamEvents } from "../../src/proxy/upstream-stream.ts";
 import { SERVED, type TestCertificate } from "../support/certificates.ts";
@@ -228,7 +229,8 @@ describe("sessions to a backend", () => {
       wheel: new TimerWheel(() => {}),
       outbox: new Outbox((error) => assert.fail(error as Error)),
       live: new Set(),
-      openSocket: () => connect(address),
+      readBuffer: ReadBuffer.ofSize(65_536),
+      openSocket: (onread) => connect({ ...address, onread }),
       scheme: "http",
     });
     const first = endpoint.open({ idleTimeoutMs: 1000 } as PoolPart);

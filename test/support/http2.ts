@@ -15,6 +15,8 @@ import {
   type ServerOptions,
 } from "node:http2";
 import { connect as connectTcp, type AddressInfo, type Socket } from "node:net";
+import { FieldList } from "../../src/http2/field-list.ts";
+import { HpackDecoder } from "../../src/http2/hpack-decoder.ts";
 
 export class Http2Client implements Disposable {
   readonly session: ClientHttp2Session;
@@ -156,8 +158,9 @@ export function fieldBlock(fields: readonly (readonly [string, string])[]): Buff
 
 /** What became of stream 1 or of the whole connection. */
 export interface Outcome {
-  /** Of the first HEADERS frame, undefined where none came. */
   readonly answered: boolean;
+  /** Of the first HEADERS frame that says one, undefined where none came. */
+  readonly status: number | undefined;
   readonly reset: boolean;
   readonly goaway: boolean;
   readonly closed: boolean;
@@ -169,7 +172,14 @@ export async function sayFrames(port: number, frames: readonly Buffer[]): Promis
   socket.on("error", () => {});
   socket.write(Buffer.concat([Buffer.from(PREFACE), frame(SETTINGS, 0, 0, Buffer.alloc(0))]));
   for (const each of frames) socket.write(each);
-  const outcome = { answered: false, reset: false, goaway: false, closed: false };
+  const outcome = {
+    answered: false,
+    status: undefined as number | undefined,
+    reset: false,
+    goaway: false,
+    closed: false,
+  };
+  const decoder = new HpackDecoder();
   let left = Buffer.alloc(0);
   await new Promise<void>((resolve) => {
     socket.on("close", () => {
@@ -180,7 +190,13 @@ export async function sayFrames(port: number, frames: readonly Buffer[]): Promis
       left = Buffer.concat([left, bytes]);
       while (left.length >= 9 && left.length >= 9 + left.readUIntBE(0, 3)) {
         const type = left[3];
-        if (type === HEADERS) outcome.answered = true;
+        if (type === HEADERS) {
+          outcome.answered = true;
+          const length = left.readUIntBE(0, 3);
+          const list = new FieldList();
+          decoder.decode(left, { start: 9, end: 9 + length }, list);
+          outcome.status ??= Number(list.status);
+        }
         if (type === RST_STREAM) outcome.reset = true;
         if (type === GOAWAY) outcome.goaway = true;
         left = left.subarray(9 + left.readUIntBE(0, 3));

@@ -1,0 +1,83 @@
+/** The static table of HPACK (RFC 7541 Appendix A). */
+import { Field } from "./field.ts";
+
+const ROWS: readonly (readonly [name: string, value?: string])[] = [
+  [":authority"],
+  [":method", "GET"],
+  [":method", "POST"],
+  [":path", "/"],
+  [":path", "/index.html"],
+  [":scheme", "http"],
+  [":scheme", "https"],
+  [":status", "200"],
+  [":status", "204"],
+  [":status", "206"],
+  [":status", "304"],
+  [":status", "400"],
+  [":status", "404"],
+  [":status", "500"],
+  ["accept-charset"],
+  ["accept-encoding", "gzip, deflate"],
+  ["accept-language"],
+  ["accept-ranges"],
+  ["accept"],
+  ["access-control-allow-origin"],
+  ["age"],
+  ["allow"],
+  ["authorization"],
+  ["cache-control"],
+  ["content-disposition"],
+  ["content-encoding"],
+  ["content-language"],
+  ["content-length"],
+  ["content-location"],
+  ["content-range"],
+  ["content-type"],
+  ["cookie"],
+  ["date"],
+  ["etag"],
+  ["expect"],
+  ["expires"],
+  ["from"],
+  ["host"],
+  ["if-match"],
+  ["if-modified-since"],
+  ["if-none-match"],
+  ["if-range"],
+  ["if-unmodified-since"],
+  ["last-modified"],
+  ["link"],
+  ["location"],
+  ["max-forwards"],
+  ["proxy-authenticate"],
+  ["proxy-authorization"],
+  ["range"],
+  ["referer"],
+  ["refresh"],
+  ["retry-after"],
+  ["server"],
+  ["set-cookie"],
+  ["strict-transport-security"],
+  ["transfer-encoding"],
+  ["user-agent"],
+  ["vary"],
+  ["via"],
+  ["www-authenticate"],
+];
+
+/** Index 1 is at position 0. */
+export const STATIC_FIELDS: readonly Field[] = ROWS.map(
+  ([name, value = ""]) => new Field(name, value),
+);
+
+/** The first index of each name. */
+export const STATIC_NAMES: ReadonlyMap<string, number> = new Map(
+  ROWS.map(([name], position) => [name, position + 1] as const).toReversed(),
+);
+
+/** The index of each field that has a value, by its line. */
+export const STATIC_LINES: ReadonlyMap<string, number> = new Map(
+  ROWS.flatMap(([name, value], position) =>
+    value === undefined ? [] : [[`${name}: ${value}`, position + 1] as const],
+  ),
+);

@@ -1,0 +1,67 @@
+/**
+ * HTTP/2 towards one endpoint: few sessions, each with many streams. Another one is opened only where all
+ * have as many streams as the backend allows.
+ */
+import type { EndpointAddress } from "../compile/program.ts";
+import { isWorn, type Endpoint, type PoolUse } from "./endpoint.ts";
+import { type Http2Deps, Http2Session } from "./http2-session.ts";
+import type { UpstreamStream } from "./upstream-stream.ts";
+
+export class Http2Endpoint implements Endpoint {
+  readonly address: EndpointAddress;
+  readonly text: string;
+  inFlight = 0;
+  readonly #deps: Http2Deps;
+  readonly #sessions: Http2Session[] = [];
+
+  constructor(address: EndpointAddress, text: string, deps: Http2Deps) {
+    this.address = address;
+    this.text = text;
+    this.#deps = deps;
+  }
+
+  hasRoom(use: PoolUse): boolean {
+    if ((use.connectionAgeMaxMs ?? use.requestsPerConnectionMax) !== undefined) this.#retire(use);
+    const { length } = this.#sessions;
+    return (
+      length < use.connectionsPerEndpointMax || this.#sessions.some((session) => session.hasRoom)
+    );
+  }
+
+  /** Connections that have had their time or their requests end with what is under way on them. */
+  #retire(use: PoolUse): void {
+    for (const session of this.#sessions.filter((each) => isWorn(each, use))) session.closeIdle();
+  }
+
+  takeIdle(): UpstreamStream | undefined {
+    for (const session of this.#sessions) {
+      if (session.usable && session.hasRoom) return session.stream(this);
+    }
+    return undefined;
+  }
+
+  open({ idleTimeoutMs }: PoolUse): UpstreamStream {
+    let session = this.#sessions.find((each) => each.connecting && each.hasRoom);
+    if (session === undefined) {
+      session = new Http2Session(this.#deps, idleTimeoutMs, (gone) => this.#forget(gone));
+      this.#sessions.push(session);
+      this.#deps.live.add(this);
+    }
+    return session.stream(this);
+  }
+
+  #forget(session: Http2Session): void {
+    const index = this.#sessions.indexOf(session);
+    if (index !== -1) this.#sessions.splice(index, 1);
+    if (this.#sessions.length === 0) this.#deps.live.delete(this);
+  }
+
+  sweep(nowMs: number): void {
+    // One that leaves moves the others up: who is passed over is looked at the next time.
+    for (const session of this.#sessions) session.sweep(nowMs);
+  }
+
+  closeIdle(): void {
+    for (const session of this.#sessions.splice(0)) session.closeIdle();
+  }
+}
