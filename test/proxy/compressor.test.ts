@@ -24,8 +24,10 @@ import {
   decoderOf,
   jsonOf,
 } from "../support/compression.ts";
+import { SERVED, type TestCertificate } from "../support/certificates.ts";
 import { STABLE, testGateway } from "../support/gateway.ts";
 import { Http2Client, http2Origin } from "../support/http2.ts";
+import { privateKeys, secureParts } from "../support/secure.ts";
 import { eventually, origin, RawClient, rawOrigin, settled } from "../support/upstream.ts";
 
 const run = promisify(execFile);
@@ -110,6 +112,11 @@ describe("bodies of every kind", () => {
         const answer = await client.get({ ":path": path, "accept-encoding": name });
         assert.equal(answer.headers["content-encoding"], name, kind);
         assert.equal(decoded(name, Buffer.from(answer.body, "latin1")), app.sent.body, kind);
+        const only = { ":method": "HEAD", ":path": path, "accept-encoding": name };
+        const told = await client.get(only);
+        assert.equal(told.headers["content-encoding"], name, kind);
+        assert.equal(told.headers["vary"], answer.headers["vary"], kind);
+        assert.deepEqual([told.code, told.body], [0, ""], kind);
       }
     });
 
@@ -174,6 +181,27 @@ describe("bodies of every kind", () => {
       rest = rest.slice(end);
     }
     assert.equal(rest, "");
+  });
+
+  test("over TLS, by HTTP/1.1 and HTTP/2", { skip: !CURL && "curl is not installed" }, async () => {
+    await using app = await bodiesOrigin();
+    const certificates = { a: SERVED[0] as TestCertificate };
+    const parts = secureParts({
+      listeners: [{ hostname: "", certificates: ["a"] }],
+      certificates,
+      route: { stable: [app.port], rule: { compression: COMPRESSION } },
+    });
+    const credentials = privateKeys(certificates);
+    await using gateway = await testGateway({ parts, credentials });
+    for (const version of ["--http1.1", "--http2"]) {
+      for (const kind of Object.keys(BODIES)) {
+        const url = `https://127.0.0.1:${gateway.port}/${encodeURIComponent(kind)}`;
+        const told = ["-sS", "--insecure", "--compressed", "-w", "%header{content-encoding}"];
+        const { stdout } = await run("curl", [...told, version, url], { maxBuffer: 2 ** 24 });
+        assert.ok(stdout.startsWith(app.sent.body), kind);
+        assert.match(stdout.slice(app.sent.body.length), /^(?:br|zstd|gzip)$/, kind);
+      }
+    }
   });
 
   test("fetch, which asks for gzip over plain HTTP, decodes it", async () => {
