@@ -1,7 +1,7 @@
 /**
  * Who asks, where proxies before this one forward for others (Envoy Gateway `clientIPDetection`): the
- * address that they wrote into X-Forwarded-For or a header of their own, as far as they are trusted.
- * Everything that depends on the client's address goes by what is found here.
+ * address that they wrote into X-Forwarded-For or a header of their own, as far as they are trusted,
+ * and whether they were asked by TLS. Everything that depends on the client goes by what is found here.
  */
 import { BlockList, isIPv4, isIPv6, SocketAddress } from "node:net";
 import type { ClientPart } from "../compile/program.ts";
@@ -62,6 +62,21 @@ export function detectClient(
     client = next;
   }
   return client;
+}
+
+/**
+ * What the proxy that connects from `peerAddress` says that its client speaks; undefined where it says
+ * nothing, or is not believed. As in Envoy, who counts hops believes whoever connects.
+ */
+export function detectScheme(
+  { part, trusted }: AddressDetection,
+  head: Pick<RequestFields, "header">,
+  peerAddress: string,
+): "http" | "https" | undefined {
+  if (part.type === "header") return undefined;
+  if (trusted !== null && !isAmong(trusted, peerAddress)) return undefined;
+  const told = head.header("x-forwarded-proto")?.toLowerCase();
+  return told === "http" || told === "https" ? told : undefined;
 }
 
 function splitHops(forwarded: string | undefined): string[] {

@@ -7,7 +7,7 @@ import { upgradeAsked } from "../http1/websocket.ts";
 import { admit } from "./admit.ts";
 import { startAttempt } from "./attempt.ts";
 import { choose } from "./choose.ts";
-import { detectClient, type AddressDetection } from "./client-address.ts";
+import { detectClient, detectScheme, type AddressDetection } from "./client-address.ts";
 import { isPreflight } from "./cors.ts";
 import type { Exchange } from "./exchange.ts";
 import { upstreamHead } from "./forward.ts";
@@ -101,12 +101,14 @@ function enter(x: Exchange, rule: LinkedRule): void {
 
 /** Finds out for whom a proxy before this one speaks; false where that must be known and is not. */
 function findClient(x: Exchange, detection: AddressDetection): boolean {
-  const address = detectClient(detection, x.head, x.client.peer.clientAddress);
+  const { clientAddress } = x.client.peer;
+  const address = detectClient(detection, x.head, clientAddress);
   if (address === undefined) {
     respondError(x, "client_unknown");
     return false;
   }
-  x.peer = x.client.peer.speakingFor(address);
+  const scheme = detectScheme(detection, x.head, clientAddress);
+  x.peer = x.client.peer.speakingFor(address, scheme);
   return true;
 }
 

@@ -19,6 +19,8 @@ import type { Timeouts } from "./plane.ts";
 
 export interface PeerOptions {
   readonly protocol: "HTTP/1.1" | "HTTP/2.0";
+  /** What the client speaks where a proxy before this one has told; absent: what is spoken here. */
+  readonly scheme?: "http" | "https";
   /** Of the client, as the socket has it or as a trusted proxy has told it. */
   readonly clientAddress: string;
   readonly localAddress: string;
@@ -31,6 +33,8 @@ export interface PeerOptions {
   readonly detection: AddressDetection | null;
   readonly timeouts: Timeouts;
 }
+
+const PORTS = { http: 80, https: 443 } as const;
 
 export class Peer {
   readonly scheme: "http" | "https";
@@ -61,7 +65,7 @@ export class Peer {
 
   constructor(options: PeerOptions) {
     const { secure, settings } = options;
-    this.scheme = secure === null ? "http" : "https";
+    this.scheme = options.scheme ?? (secure === null ? "http" : "https");
     this.secure = secure;
     this.settings = settings;
     this.detection = options.detection;
@@ -81,13 +85,21 @@ export class Peer {
     this.logged = `","client":"${this.clientAddress}"${certificate},"protocol":"${this.protocol}","method":"`;
   }
 
-  /** The same connection for requests of the client at `address`, in plain form. */
-  speakingFor(address: string): Peer {
-    if (address === this.clientAddress || this.#options === null) return this;
-    if (this.#told?.clientAddress !== address) {
-      this.#told = new Peer({ ...this.#options, clientAddress: address });
+  /**
+   * The same connection for requests of the client at `address`, in plain form, which speaks `scheme`.
+   * Where TLS ended before this gateway, the port that the client knows is that scheme's own.
+   */
+  speakingFor(address: string, scheme = this.scheme): Peer {
+    if (this.#options === null || this.#isFor(address, scheme)) return this;
+    if (this.#told === null || !this.#told.#isFor(address, scheme)) {
+      const localPort = scheme === this.scheme ? this.localPort : PORTS[scheme];
+      this.#told = new Peer({ ...this.#options, clientAddress: address, scheme, localPort });
     }
     return this.#told;
+  }
+
+  #isFor(address: string, scheme: Peer["scheme"]): boolean {
+    return address === this.clientAddress && scheme === this.scheme;
   }
 
   /** The lines that a request with `head` gets, up to its request id. */

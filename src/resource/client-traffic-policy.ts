@@ -90,7 +90,9 @@ const clientIpDetectionFields = object({
       }),
     )
     .exactOptional()
-    .describe("From X-Forwarded-For, as the proxies before this one write it."),
+    .describe(
+      "From X-Forwarded-For, as the proxies before this one write it; X-Forwarded-Proto is believed, too.",
+    ),
   customHeader: object({
     name: headerName().describe("Header that holds the client's address."),
     failClosed: z

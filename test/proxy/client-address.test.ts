@@ -274,6 +274,40 @@ describe("what goes by the client's address", () => {
     assert.deepEqual(heard, ["192.0.2.1", "192.0.2.2"]);
   });
 
+  test("proxies that are believed tell whether they were asked by TLS", async () => {
+    const redirect = { statusCode: 302, path: { type: "ReplaceFullPath", value: "/x" } } as const;
+    const cases: readonly (readonly [Detection, proto: string, scheme: string, port?: string])[] = [
+      [HOPS(1), "https", "https", "443"],
+      [HOPS(1), "HTTPS", "https", "443"],
+      [HOPS(1), "http", "http"],
+      [HOPS(1), "https, http", "http"],
+      [HOPS(1), "gopher", "http"],
+      [PROXY, "https", "https", "443"],
+      [CIDRS("10.0.0.0/8"), "https", "http"],
+      [HEADER(), "https", "http"],
+    ];
+    await using app = await origin();
+    for (const [detection, proto, scheme, port] of cases) {
+      const settings = { clientIpDetection: detection };
+      await using gateway = await testGateway({ parts: partsWith(settings, app.port) });
+      using client = new RawClient(gateway.port);
+      const head = get("192.0.2.1", `X-Forwarded-Proto: ${proto}\r\n`);
+      for (let count = 0; count < 4; count++) {
+        await ask(client, head);
+        const { headers } = app.requests.at(-1) ?? {};
+        assert.equal(headers?.["x-forwarded-proto"], scheme, proto);
+        assert.equal(headers?.["x-forwarded-port"], port ?? String(gateway.port));
+      }
+      // The next request of the same client without the header is one of this connection again.
+      await ask(client, get("192.0.2.1"));
+      assert.equal(app.requests.at(-1)?.headers["x-forwarded-proto"], "http");
+      await gateway.link(partsWith(settings, app.port, { filters: { redirect } }));
+      const moved = await ask(client, head);
+      const place = port === undefined ? `http://app:${gateway.port}/x` : "https://app/x";
+      assert.equal(/\r\nlocation: ([^\r]*)/.exec(moved)?.[1], place);
+    }
+  });
+
   test("behind the PROXY protocol, who it names is who connects", async () => {
     await using app = await origin();
     const settings = {
