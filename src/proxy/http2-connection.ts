@@ -203,7 +203,9 @@ export class Http2Connection
 
   expire(): void {
     const { session } = this;
-    if (this.#stalled || session.over || (session.left && session.streams.size === 0)) {
+    // Who has not taken what it was sent does not take a farewell.
+    const done = session.left || this.#output.pending;
+    if (this.#stalled || session.over || (done && session.streams.size === 0)) {
       this.#abort();
     } else if (session.leaving) {
       // Who does not answer the ping has been told long enough.

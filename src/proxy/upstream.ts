@@ -127,13 +127,14 @@ export class Upstream implements UpstreamStream, BodySink {
     this.#bytesWanted = exchange.tap !== null;
     this.#interim = 0;
     this.#keepAlive = true;
+    const { known } = exchange;
     if (whole) {
-      const { known } = exchange;
       if (known === null) this.writer.write(exchange.upstreamHead);
       else known.send(this.writer, exchange);
     } else {
       this.socket.cork();
-      this.socket.write(exchange.upstreamHead, "latin1");
+      const text = known === null ? exchange.upstreamHead : known.upstreamText(exchange);
+      this.socket.write(text, "latin1");
     }
   }
 
