@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { compile } from "../../src/compile/compile.ts";
 import type { ListenerStatusDraft, StatusDraft } from "../../src/compile/compiled.ts";
+import { SUPPORTED_FEATURES } from "../../src/compile/features.ts";
 import { readFilters } from "../../src/compile/filters.ts";
 import type { FilterInput } from "../../src/compile/filters.ts";
 import type { Filters, PoolPart } from "../../src/compile/program.ts";
@@ -179,6 +180,10 @@ test("kinds and protocols that are not served are said on the listener", () => {
     textOf(draftOf(set, "Gateway", name).conditions ?? [], "Accepted"),
   );
   assert.deepEqual(summed, ["Accepted=False ListenersNotValid", "Accepted=True ListenersNotValid"]);
+});
+
+test("each feature is listed once: a GatewayClass keys them by their names", () => {
+  assert.deepEqual(SUPPORTED_FEATURES, [...new Set(SUPPORTED_FEATURES)].toSorted());
 });
 
 test("listeners that come and go take their routes with them", () => {
