@@ -56,9 +56,10 @@ export function readFilters(
     if (filter.requestMirror !== undefined) {
       mirrors.push(...readMirror(filter.requestMirror, input));
     }
-    if (filter.extensionRef !== undefined) {
-      broken ||= !addExtension(read, filter.extensionRef, input);
-    }
+  }
+  // After all others, so that what they change is known, wherever in the list they stand.
+  for (const { extensionRef } of filters ?? []) {
+    if (extensionRef !== undefined && !addExtension(read, extensionRef, input)) broken = true;
   }
   if (mirrors.length > 0) read.mirrors = mirrors;
   return { filters: broken ? {} : read, broken };

@@ -309,3 +309,30 @@ test("a replacement without a leading slash is a path all the same", () => {
   const kept = read({ type: "URLRewrite", urlRewrite: { path: empty } });
   assert.deepEqual(kept.rewrite?.path, { type: "ReplacePrefixMatch", prefix: "/a", value: "" });
 });
+
+test("an extension that changes what another filter changes is refused, whichever comes first", () => {
+  const extension = (name: string): HttpFilter => ({
+    type: "ExtensionRef",
+    extensionRef: { group: "sluice.dev", kind: "HTTPRouteFilter", name },
+  });
+  const path = { type: "ReplaceFullPath", replaceFullPath: "/b" } as const;
+  const others: readonly (readonly [name: string, other: HttpFilter])[] = [
+    ["rewrite", { type: "URLRewrite", urlRewrite: { path } }],
+    ["direct", { type: "RequestRedirect", requestRedirect: { statusCode: 302 } }],
+    ["direct", extension("direct")],
+  ];
+  const extensionOf: FilterInput["extensionOf"] = (_namespace, { name }) =>
+    name === "rewrite"
+      ? { filters: { rewrite: { path: { type: "ReplaceRegexMatch", pattern: "a", value: "b" } } } }
+      : { filters: { directResponse: { statusCode: 200 } } };
+  for (const [name, other] of others) {
+    for (const filters of [
+      [extension(name), other],
+      [other, extension(name)],
+    ]) {
+      const input = { ...FILTER_INPUT, problems: [], extensionOf };
+      assert.equal(readFilters(filters, input).broken, true, JSON.stringify(filters));
+      assert.match(JSON.stringify(input.problems), /changes what another filter/);
+    }
+  }
+});
