@@ -151,17 +151,27 @@ function acceptedOf(node: GatewayNode, listeners: readonly ListenerStatusDraft[]
   return { type: "Accepted", status, reason: "ListenersNotValid", message };
 }
 
-/** A Gateway is programmed when one of its listeners is. */
+/** A Gateway is programmed when one of its listeners is, and waits while all of them do. */
 function programmedOf(listeners: readonly ListenerStatusDraft[]): ConditionDraft {
   if (listeners.some((listener) => isTrue(listener, "Programmed"))) {
     return condition("Programmed", undefined, "Gateway is programmed");
   }
-  const unavailable = listeners
-    .flatMap((listener) => listener.conditions)
-    .find((one) => one.reason === "PortUnavailable");
-  const reason = unavailable === undefined ? "Invalid" : "AddressNotUsable";
-  const message = unavailable?.message ?? "No listener is programmed";
-  return { type: "Programmed", status: "False", reason, message };
+  const found = listeners.flatMap(({ conditions }) =>
+    conditions.filter(({ type }) => type === "Programmed"),
+  );
+  const refused = (reason: string, message: string): ConditionDraft => ({
+    type: "Programmed",
+    status: "False",
+    reason,
+    message,
+  });
+  const [first] = found;
+  if (first !== undefined && found.every(({ reason }) => reason === "Pending")) {
+    return refused("Pending", first.message);
+  }
+  const unavailable = found.find(({ reason }) => reason === "PortUnavailable");
+  if (unavailable !== undefined) return refused("AddressNotUsable", unavailable.message);
+  return refused("Invalid", "No listener is programmed");
 }
 
 function isTrue(listener: ListenerStatusDraft, type: string): boolean {

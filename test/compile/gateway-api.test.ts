@@ -9,6 +9,7 @@ import type { ListenerStatusDraft, StatusDraft } from "../../src/compile/compile
 import { SUPPORTED_FEATURES } from "../../src/compile/features.ts";
 import { readFilters } from "../../src/compile/filters.ts";
 import type { FilterInput } from "../../src/compile/filters.ts";
+import { problemsOf } from "../../src/compile/problems.ts";
 import type { Filters, PoolPart } from "../../src/compile/program.ts";
 import { mergeStatus } from "../../src/compile/status.ts";
 import type { HttpFilter } from "../../src/resource/http-filter.ts";
@@ -180,6 +181,18 @@ test("kinds and protocols that are not served are said on the listener", () => {
     textOf(draftOf(set, "Gateway", name).conditions ?? [], "Accepted"),
   );
   assert.deepEqual(summed, ["Accepted=False ListenersNotValid", "Accepted=True ListenersNotValid"]);
+});
+
+test("a Gateway that only waits for its certificates is pending, and no problem", () => {
+  const edge = gateway(
+    "edge",
+    "{name: a, protocol: HTTPS, port: 443, hostname: a.example, tls: {certificateRefs: [{name: a}]}}",
+  ).replace("name: edge}", "name: edge, annotations: {cert-manager.io/issuer: ca}}");
+  const set = ResourceSet.parse([edge, route("r", "{name: edge}")].join("---"));
+  const { conditions = [] } = draftOf(set, "Gateway", "edge");
+  assert.equal(textOf(conditions, "Programmed"), "Programmed=False Pending");
+  const problems = problemsOf(compile(set)).filter(({ resource }) => resource.kind === "Gateway");
+  assert.deepEqual(problems, []);
 });
 
 test("each feature is listed once: a GatewayClass keys them by their names", () => {
