@@ -17,6 +17,11 @@ export interface Attachment {
   readonly parentRef: ParentReference;
   readonly accepted: ConditionDraft;
   readonly places: readonly Place[];
+  /**
+   * Listeners that take the route and are not served: it counts among their routes (Gateway API
+   * `ListenerStatus.attachedRoutes`).
+   */
+  readonly unserved: readonly ListenerNode[];
 }
 
 export interface Place {
@@ -53,7 +58,8 @@ export function createAttach(input: CompileInput, gateways: readonly GatewayNode
       const foreign = input.get("Gateway", namespace, parentRef.name) as Gateway | undefined;
       if (foreign !== undefined && !isOurClass(input, foreign.spec.gatewayClassName)) return [];
       const message = `Gateway ${namespace}/${parentRef.name} does not exist`;
-      return [{ parentRef, places: [], accepted: refused("NoMatchingParent", message) }];
+      const accepted = refused("NoMatchingParent", message);
+      return [{ parentRef, places: [], unserved: [], accepted }];
     });
 }
 
@@ -67,6 +73,7 @@ function attachTo(node: GatewayNode, route: Attaching, options: AttachOptions): 
   const refuse = (reason: string, message: string): Attachment => ({
     parentRef,
     places: [],
+    unserved: [],
     accepted: refused(reason, message),
   });
   const name = fullName(node.gateway);
@@ -87,11 +94,15 @@ function attachTo(node: GatewayNode, route: Attaching, options: AttachOptions): 
     return refuse("NotAllowedByListeners", message);
   }
   const served = allowed.filter((listener) => listener.problem === undefined);
+  const unserved = allowed.filter(
+    (listener) => listener.problem !== undefined && wouldTake(listener, route),
+  );
   if (served.length === 0) {
     const why = allowed.map(({ spec, problem }) => `${spec.name}: ${problem?.message}`).join("; ");
     const isPending = allowed.every(({ problem }) => problem?.reason === "Pending");
     const reason = isPending ? "Pending" : "NoMatchingParent";
-    return refuse(reason, `No listener of Gateway ${name} is served: ${why}`);
+    const attachment = refuse(reason, `No listener of Gateway ${name} is served: ${why}`);
+    return { ...attachment, unserved };
   }
   const places = served
     .map((listener) => {
@@ -101,9 +112,14 @@ function attachTo(node: GatewayNode, route: Attaching, options: AttachOptions): 
     .filter((place) => place.hostnames.length > 0);
   if (places.length === 0) {
     const message = `No hostname of the route fits a listener of Gateway ${name}`;
-    return refuse("NoMatchingListenerHostname", message);
+    return { ...refuse("NoMatchingListenerHostname", message), unserved };
   }
-  return { parentRef, places, accepted: ACCEPTED };
+  return { parentRef, places, unserved, accepted: ACCEPTED };
+}
+
+/** Whether a listener that is not served, but allows the route, has a host of it. */
+function wouldTake(listener: ListenerNode, route: Attaching): boolean {
+  return carries(listener.routeKinds, route.key.kind) && commonHostnames(listener, route).size > 0;
 }
 
 /** Hosts that both the listener and the route have, and which hostname of the route says so. */
@@ -145,7 +161,10 @@ function allowsKind({ spec, problem, routeKinds }: ListenerNode, kind: string): 
   const asked = spec.allowedRoutes?.kinds ?? [];
   // What a protocol carries that is not served is not known here, only what its listener asks for.
   if (problem !== undefined && asked.length === 0) return true;
-  const kinds = problem === undefined ? routeKinds : asked;
+  return carries(problem === undefined ? routeKinds : asked, kind);
+}
+
+function carries(kinds: readonly { readonly kind: string }[], kind: string): boolean {
   // A listener that allows HTTPRoutes allows LLM routes too, which are HTTPRoutes elsewhere.
   const also = kind === "AIGatewayRoute" ? "HTTPRoute" : kind;
   return kinds.some((one) => one.kind === kind || one.kind === also);

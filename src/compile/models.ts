@@ -58,6 +58,9 @@ function compileModelRoute(context: CompileContext, route: AIGatewayRoute, owner
   for (const place of attachments.flatMap((one) => one.places)) {
     placeRoute(context, { route, part, place, added });
   }
+  for (const listener of attachments.flatMap((one) => one.unserved)) {
+    entryAt(context.attachedTo, listener, () => new Set()).add(nameOf(route));
+  }
   const references = resolvedRefs(problems);
   const parents = attachments.map(({ parentRef, accepted }) => ({
     parentRef,
@@ -76,7 +79,8 @@ interface ClaimInput {
 function claim(attachment: Attachment, { route, owners, unsupported }: ClaimInput): Attachment {
   const first = unsupported[0];
   if (first !== undefined) {
-    return { ...attachment, places: [], accepted: refused("UnsupportedValue", first) };
+    const accepted = refused("UnsupportedValue", first);
+    return { ...attachment, places: [], unserved: [], accepted };
   }
   const places = attachment.places.filter(({ listener }) => {
     const owner = entryAt(owners, listener, () => route);
@@ -96,6 +100,11 @@ function refused(reason: string, message: string): ConditionDraft {
   return { type: "Accepted", status: "False", reason, message };
 }
 
+/** As it counts among the routes of a listener. */
+function nameOf(route: AIGatewayRoute): string {
+  return `AIGatewayRoute/${fullName(route)}`;
+}
+
 interface PlaceInput {
   readonly route: AIGatewayRoute;
   readonly part: ModelRoutePart;
@@ -111,7 +120,7 @@ function placeRoute(context: CompileContext, { route, part, place, added }: Plac
   const key: PartKey = `${part.key}${scope}`;
   if (!added.has(key)) context.parts.add({ ...part, key, ...settings });
   added.add(key);
-  const name = `AIGatewayRoute/${fullName(route)}`;
+  const name = nameOf(route);
   const attached = entryAt(context.attachedTo, listener, () => new Set());
   if (attached.has(name)) return;
   attached.add(name);

@@ -109,8 +109,9 @@ function compileRoute(
   const attachments = context.attach(route).map((one) => withoutLosses(one, losses));
   const input = { context, route, attachments };
   const found = { problems: [], references: [], parts: [], matches: new Map() };
-  for (const { listener } of attachments.flatMap((one) => one.places)) {
-    entryAt(found.matches, listener, () => []);
+  for (const { places, unserved } of attachments) {
+    const listeners = [...places.map(({ listener }) => listener), ...unserved];
+    for (const listener of listeners) entryAt(found.matches, listener, () => []);
   }
   for (const [index, rule] of route.rules.entries()) {
     compileRule({ ...input, ...found, rule, index });

@@ -125,13 +125,29 @@ for (const [name, listeners, parent, reason] of ATTACHMENTS) {
     );
     assert.deepEqual(acceptedOf(set, "r"), [`Accepted=${reason}`]);
     const attached = listenersOf(set, "edge").map((listener) => listener.attachedRoutes);
-    const isAccepted = reason.startsWith("True");
-    assert.equal(Math.max(...attached), isAccepted ? 1 : 0);
+    // A route that a listener takes counts there, whether the listener is served or not.
+    const isTaken = reason.startsWith("True") || name.includes("would take it");
+    assert.equal(Math.max(...attached), isTaken ? 1 : 0);
     const [parentStatus] = draftOf(set, "HTTPRoute", "r").parents ?? [];
     const resolved = textOf(parentStatus?.conditions ?? [], "ResolvedRefs");
     assert.equal(resolved, "ResolvedRefs=True ResolvedRefs");
   });
 }
+
+test("a route counts at listeners that take it and are not served, beside one that is", () => {
+  const tls = "tls: {certificateRefs: [{name: none}]}";
+  const listeners =
+    `{name: a, protocol: HTTP, port: 80}, {name: b, protocol: HTTPS, port: 443, ${tls}}, ` +
+    `{name: c, protocol: HTTPS, port: 444, hostname: c.example, ${tls}}, ` +
+    `{name: d, protocol: HTTPS, port: 445, ${tls}, allowedRoutes: {namespaces: {from: None}}}, ` +
+    "{name: e, protocol: TCP, port: 446}";
+  const set = ResourceSet.parse(
+    [gateway("edge", listeners), route("r", "{name: edge}", ", hostnames: [b.example]")].join("---"),
+  );
+  assert.deepEqual(acceptedOf(set, "r"), ["Accepted=True Accepted"]);
+  const counts = listenersOf(set, "edge").map(({ name, attachedRoutes }) => [name, attachedRoutes]);
+  assert.deepEqual(Object.fromEntries(counts), { a: 1, b: 1, c: 0, d: 0, e: 0 });
+});
 
 test("a route of another namespace is not allowed where none but one's own are", () => {
   const listeners =
