@@ -106,6 +106,8 @@ function sameSource(a: Resource, b: Resource): boolean {
     a.metadata.uid === b.metadata.uid &&
     a.metadata.generation === b.metadata.generation &&
     jsonEqual(a.metadata.labels, b.metadata.labels) &&
+    // Those of a Gateway ask for certificates, see listener-tls.ts.
+    (a.kind !== "Gateway" || jsonEqual(a.metadata.annotations, b.metadata.annotations)) &&
     jsonEqual(a.metadata.ownerReferences, b.metadata.ownerReferences)
   );
 }

@@ -142,7 +142,9 @@ test("a route counts at listeners that take it and are not served, beside one th
     `{name: d, protocol: HTTPS, port: 445, ${tls}, allowedRoutes: {namespaces: {from: None}}}, ` +
     "{name: e, protocol: TCP, port: 446}";
   const set = ResourceSet.parse(
-    [gateway("edge", listeners), route("r", "{name: edge}", ", hostnames: [b.example]")].join("---"),
+    [gateway("edge", listeners), route("r", "{name: edge}", ", hostnames: [b.example]")].join(
+      "---",
+    ),
   );
   assert.deepEqual(acceptedOf(set, "r"), ["Accepted=True Accepted"]);
   const counts = listenersOf(set, "edge").map(({ name, attachedRoutes }) => [name, attachedRoutes]);

@@ -1,5 +1,6 @@
 /** Resources for the tests of the compiler: parsed as a file is, and given what a store gives. */
 import assert from "node:assert/strict";
+import { jsonEqual } from "../../src/base/json.ts";
 import type { KeyPairText } from "../../src/compile/certificates.ts";
 import type { CompileInput, ResourceChange } from "../../src/compile/compiled.ts";
 import { formatIssue } from "../../src/resource/issue.ts";
@@ -16,6 +17,8 @@ export class ResourceSet implements CompileInput {
   readonly certificateFiles = new Map<string, KeyPairText>();
   readonly #resources = new Map<string, Resource>();
   readonly #lists = new Map<string, readonly Resource[]>();
+  /** Of what was removed, too: what comes in its place has its UID, and must not pass for it. */
+  readonly #generations = new Map<string, number>();
   #created = 0;
 
   static parse(text: string): ResourceSet {
@@ -41,12 +44,15 @@ export class ResourceSet implements CompileInput {
       : all.filter((resource) => resource.metadata.namespace === namespace);
   }
 
-  /** Creates or replaces. The generation rises unless only status is new. */
+  /** Creates or replaces. The generation rises unless only status or metadata are new. */
   apply(draft: ResourceDraft, options: { readonly statusOnly?: boolean } = {}): ResourceChange {
     const key = keyText(keyOf(draft));
     const previous = this.#resources.get(key);
     const created = new Date(FIRST_CREATED_MS + this.#created++ * 1000).toISOString();
-    const generation = previous?.metadata.generation ?? 0;
+    const generation = this.#generations.get(key) ?? 0;
+    const same = previous !== undefined && jsonEqual(contentOf(previous), contentOf(draft));
+    const next = options.statusOnly === true || same ? generation : generation + 1;
+    this.#generations.set(key, next);
     const resource = {
       ...draft,
       metadata: {
@@ -55,7 +61,7 @@ export class ResourceSet implements CompileInput {
         creationTimestamp: created.replace(".000Z", "Z"),
         ...previous?.metadata,
         ...draft.metadata,
-        generation: options.statusOnly === true ? generation : generation + 1,
+        generation: next,
       },
     } as Resource;
     this.#resources.set(key, resource);
@@ -71,6 +77,10 @@ export class ResourceSet implements CompileInput {
     this.#lists.delete(kind);
     return { type: "DELETED", resource, previous: resource };
   }
+}
+
+function contentOf({ metadata: _metadata, status: _status, ...content }: ResourceDraft) {
+  return content;
 }
 
 /** Parses documents and fails the test where one is refused. */
