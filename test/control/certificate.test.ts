@@ -280,6 +280,23 @@ test("a limit on orders is kept: not before the CA's Retry-After", { skip }, asy
   assert.equal(status().failedIssuanceAttempts, undefined);
 });
 
+test("a CA that never knows its accounts is asked less and less often", { skip }, async (t) => {
+  const { clock, ca, add, status, until } = await world(t);
+  const type = "urn:ietf:params:acme:error:accountDoesNotExist";
+  ca.fault = new AcmeError("who are you?", { type, status: 400, retryAfterMs: 0 });
+  ca.only = "order";
+  await add(ISSUER);
+  await add(CERTIFICATE);
+  const asked = (): number => ca.calls.filter((call) => call === "order").length;
+  await until("it was asked", () => asked() > 0);
+  await pause(1000);
+  assert.equal(asked(), 1, "not again before time moves on");
+  await clock.advanceSettled(HOUR_MS, () => pause(20));
+  assert.ok(asked() > 5 && asked() < 40, `${asked()} times in an hour`);
+  ca.fault = undefined;
+  await until("it has the account", () => status().revision === 1, 60_000);
+});
+
 test("refusals wait 1, 2, 4 … hours; an edit need not wait", { skip }, async (t) => {
   const { clock, store, ca, add, status, until } = await world(t);
   const type = "urn:ietf:params:acme:error:rejectedIdentifier";

@@ -85,7 +85,8 @@ export class Orders {
       if (!(error instanceof AcmeError)) throw error;
       if (error.type === ACCOUNT_LOST) {
         await this.#options.issuers.forget(work.issuer);
-        return "changed";
+        // A CA may say so of an account that it has just registered: the order waits like any failure.
+        throw error;
       }
       // A CA that limits new orders means hours, which is what failed attempts wait.
       const limited = error.status === 429 && step.type === "create";
