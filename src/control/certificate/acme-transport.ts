@@ -114,14 +114,25 @@ function problemOf({ statusCode, headers }: Dispatcher.ResponseData, text: strin
     document = undefined;
   }
   const { type, detail } = isJsonObject(document) ? document : {};
-  const seconds = Number(headers["retry-after"]);
   const said = typeof detail === "string" ? detail.slice(0, DETAIL_CHARACTERS_MAX) : "";
   return {
     type: typeof type === "string" ? type : "",
     status: statusCode,
     message: said === "" ? `the server answered ${statusCode}` : said,
-    retryAfterMs: Number.isFinite(seconds) && seconds > 0 ? seconds * 1000 : 0,
+    retryAfterMs: retryAfterMs(headers),
   };
+}
+
+/** What a CA may ask for at most: its longest limits are for a week. */
+const RETRY_AFTER_MS_MAX = 7 * 24 * 3_600_000;
+
+/** RFC 9110 §10.2.3: seconds, or a date, which is measured by the CA's own clock. */
+function retryAfterMs(headers: Dispatcher.ResponseData["headers"]): number {
+  const value = headers["retry-after"];
+  if (typeof value !== "string") return 0;
+  const dateMs = Date.parse(String(headers["date"]));
+  const waitMs = /^\d+$/.test(value) ? Number(value) * 1000 : Date.parse(value) - dateMs;
+  return waitMs > 0 ? Math.min(waitMs, RETRY_AFTER_MS_MAX) : 0;
 }
 
 axios.defaults.adapter = carry;
