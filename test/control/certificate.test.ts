@@ -335,6 +335,22 @@ test("a certificate that is not for the key is never stored", { skip }, async (t
   assert.equal(store.get("Secret", NAMESPACE, NAME), undefined);
 });
 
+test("a key that is kept is of the size that is asked for", { skip }, async (t) => {
+  const { store, ca, add, status, condition, until } = await world(t);
+  await add(ISSUER);
+  const keeps = { algorithm: "ECDSA", rotationPolicy: "Never" };
+  await add({ ...CERTIFICATE, spec: { ...(CERTIFICATE["spec"] as object), privateKey: keeps } });
+  await until("the first", () => status().revision === 1);
+  const now = store.get("Certificate", NAMESPACE, NAME);
+  assert.ok(now !== undefined);
+  const spec = { ...now.spec, privateKey: { ...keeps, encoding: "PKCS8", size: 384 } };
+  await store.commit([{ op: "update", resource: { ...now, spec } }]);
+  await until("another", () => (status().revision ?? 0) >= 2);
+  await pause(500);
+  assert.equal(condition("Ready")?.reason, "Ready");
+  assert.equal(ca.calls.filter((call) => call === "order").length, 2);
+});
+
 test("private keys stand in Secrets alone", { skip }, async (t) => {
   const { store, add, status, until } = await world(t);
   await add(ISSUER);

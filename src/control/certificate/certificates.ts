@@ -14,7 +14,13 @@ import { mergeConditions } from "./condition.ts";
 import type { Issuers } from "./issuers.ts";
 import { readKeyPair, secretText } from "./key-pair.ts";
 import { challengesOf } from "./orders.ts";
-import { backoffMs, type CertificatePlan, type CertificateSeen, planCertificate } from "./plan.ts";
+import {
+  backoffMs,
+  type CertificatePlan,
+  type CertificateSeen,
+  isOfKind,
+  planCertificate,
+} from "./plan.ts";
 import { makePrivateKey, makeRequest } from "./private-key.ts";
 
 export const COMPONENT = "certificates-controller";
@@ -122,9 +128,7 @@ export class Certificates {
     const { privateKey, secretName } = certificate.spec;
     const name = nameOf(certificate, "key");
     const kept =
-      privateKey.rotationPolicy === "Never" &&
-      pair.ok &&
-      pair.facts.algorithm === privateKey.algorithm
+      privateKey.rotationPolicy === "Never" && pair.ok && isOfKind(pair.facts, privateKey)
         ? secretText(this.#secret(namespace, secretName), KEY)
         : undefined;
     const value = kept ?? (await makePrivateKey(privateKey));

@@ -134,6 +134,17 @@ function causeOf(
   return { reason: "Renewing", message: "Renewing certificate as renewal was scheduled" };
 }
 
+/** Whether a key is of the algorithm and size that a Certificate asks for. */
+export function isOfKind(
+  facts: KeyPairFacts,
+  { algorithm, size }: Certificate["spec"]["privateKey"],
+): boolean {
+  return facts.algorithm === algorithm && facts.size === (size ?? DEFAULT_SIZE[algorithm]);
+}
+
+/** Bits. */
+const DEFAULT_SIZE = { RSA: 2048, ECDSA: 256 } as const;
+
 /** What is there is for other names, of another key or by another issuer. */
 function mismatchOf(
   { certificate, signedBy }: CertificateSeen,
@@ -150,8 +161,7 @@ function mismatchOf(
     const message = "Issuing certificate as Secret is for other names";
     return { reason: "SecretMismatch", message };
   }
-  const size = privateKey.size ?? (privateKey.algorithm === "RSA" ? 2048 : 256);
-  if (facts.algorithm !== privateKey.algorithm || facts.size !== size) {
+  if (!isOfKind(facts, privateKey)) {
     const message = "Issuing certificate as Secret has a private key of another kind";
     return { reason: "SecretMismatch", message };
   }
