@@ -335,12 +335,33 @@ test("a certificate that is not for the key is never stored", { skip }, async (t
   assert.equal(store.get("Secret", NAMESPACE, NAME), undefined);
 });
 
+test("certificates that are due at once are asked for less and less often", { skip }, async (t) => {
+  const { clock, store, ca, add, status, condition, until } = await world(t);
+  ca.days = 90;
+  // Certificates are dated by openssl: to a clock that is 80 days ahead each is due already.
+  await clock.advanceSettled(80 * DAY_MS, () => pause(1));
+  await add(ISSUER);
+  await add(CERTIFICATE);
+  await until("the first", () => status().revision === 1);
+  await pause(500);
+  const orders = (): number => ca.calls.filter((call) => call === "order").length;
+  assert.equal(orders(), 1);
+  assert.ok(store.get("Secret", NAMESPACE, NAME), "it is served meanwhile");
+  assert.equal(condition("Ready")?.status, "True");
+  assert.match(condition("Issuing")?.message ?? "", /due for renewal already/);
+  for (const revision of [2, 3, 4]) {
+    await until(`number ${revision}`, () => status().revision === revision, HOUR_MS / 4);
+  }
+  assert.equal(status().failedIssuanceAttempts, 4, "after waits of 1, 2 and 4 hours");
+  assert.equal(orders(), 4);
+});
+
 test("a key that is kept is of the size that is asked for", { skip }, async (t) => {
   const { store, ca, add, status, condition, until } = await world(t);
   await add(ISSUER);
   const keeps = { algorithm: "ECDSA", rotationPolicy: "Never" };
   await add({ ...CERTIFICATE, spec: { ...(CERTIFICATE["spec"] as object), privateKey: keeps } });
-  await until("the first", () => status().revision === 1);
+  await until("the first", () => condition("Ready")?.status === "True");
   const now = store.get("Certificate", NAMESPACE, NAME);
   assert.ok(now !== undefined);
   const spec = { ...now.spec, privateKey: { ...keeps, encoding: "PKCS8", size: 384 } };

@@ -20,6 +20,7 @@ import {
   type CertificateSeen,
   isOfKind,
   planCertificate,
+  renewalTimeMs,
 } from "./plan.ts";
 import { makePrivateKey, makeRequest } from "./private-key.ts";
 
@@ -213,41 +214,61 @@ export class Certificates {
     if (!pair.ok) return this.#fail(seen, plan, "the CA's certificate is not for the private key");
     const challenges = order === undefined ? [] : challengesOf(this.#options.store, order);
     const message = "The certificate has been successfully issued";
-    const fields = {
-      revision: (certificate.status?.revision ?? 0) + 1,
-      nextPrivateKeySecretName: undefined,
-      failedIssuanceAttempts: undefined,
-      lastFailureTime: undefined,
-      nextIssuanceTime: undefined,
-    };
+    const dueMs = renewalTimeMs(certificate, pair.facts);
     return [
       { op: before === undefined ? "create" : "update", resource: secret },
-      ...this.#status(certificate, plan, { conditions: [], fields, without: "Issuing" }),
+      ...this.#status(certificate, plan, this.#issued(certificate, dueMs)),
       ...challenges.map((challenge) => deletion(challenge)),
       ...(nextKey === undefined ? [] : [deletion(nextKey)]),
       this.#event(certificate, { reason: "Issuing", message }),
     ];
   }
 
-  #fail(seen: CertificateSeen, plan: CertificatePlan, why: string): readonly Change[] {
-    const { clock, random, store } = this.#options;
-    const { certificate, order } = seen;
+  /** What is said of a certificate that was obtained and is due for renewal at `dueMs`. */
+  #issued(certificate: Certificate, dueMs: number): StatusWrite {
+    const revision = (certificate.status?.revision ?? 0) + 1;
+    if (dueMs <= this.#options.clock.now()) {
+      // Where a clock is wrong, or a CA gives shorter lives, it must not be asked again at once.
+      const message = "The CA's certificate is due for renewal already; the next one has to wait";
+      const { conditions, fields } = this.#failed(certificate, message, 0);
+      return { conditions, fields: { ...fields, revision } };
+    }
+    const fields = {
+      revision,
+      nextPrivateKeySecretName: undefined,
+      failedIssuanceAttempts: undefined,
+      lastFailureTime: undefined,
+      nextIssuanceTime: undefined,
+    };
+    return { conditions: [], fields, without: "Issuing" };
+  }
+
+  /** What is said of an attempt after which the next has to wait, until `askedMs` at least. */
+  #failed(certificate: Certificate, message: string, askedMs: number): StatusWrite {
+    const { clock, random } = this.#options;
     const failures = (certificate.status?.failedIssuanceAttempts ?? 0) + 1;
     const nowMs = clock.now();
-    const askedMs = Date.parse(order?.status?.retryTime ?? "") || 0;
     const nextMs = Math.max(nowMs + backoffMs(failures, random()), askedMs);
-    const message = `The certificate request has failed to complete and will be retried: ${why}`;
-    const failed = { type: "Issuing", status: "False", reason: "Failed", message } as const;
-    const fields = {
-      failedIssuanceAttempts: failures,
-      lastFailureTime: toTimestamp(nowMs),
-      nextIssuanceTime: toTimestamp(nextMs),
-      nextPrivateKeySecretName: undefined,
+    return {
+      conditions: [{ type: "Issuing", status: "False", reason: "Failed", message }],
+      fields: {
+        failedIssuanceAttempts: failures,
+        lastFailureTime: toTimestamp(nowMs),
+        nextIssuanceTime: toTimestamp(nextMs),
+        nextPrivateKeySecretName: undefined,
+      },
     };
+  }
+
+  #fail(seen: CertificateSeen, plan: CertificatePlan, why: string): readonly Change[] {
+    const { store } = this.#options;
+    const { certificate, order } = seen;
+    const message = `The certificate request has failed to complete and will be retried: ${why}`;
+    const askedMs = Date.parse(order?.status?.retryTime ?? "") || 0;
     const nextKey = this.#secret(certificate.metadata.namespace, nameOf(certificate, "key"));
     const challenges = order === undefined ? [] : challengesOf(store, order);
     return [
-      ...this.#status(certificate, plan, { conditions: [failed], fields }),
+      ...this.#status(certificate, plan, this.#failed(certificate, message, askedMs)),
       ...challenges.map((challenge) => deletion(challenge)),
       ...(nextKey === undefined ? [] : [deletion(nextKey)]),
       this.#event(certificate, { reason: "Failed", message, warning: true }),
