@@ -10,6 +10,7 @@ import path from "node:path";
 import { test, type TestContext } from "node:test";
 import type { AcmeOrder, AcmeServer } from "../../src/control/certificate/acme.ts";
 import { AcmeError } from "../../src/control/certificate/acme-error.ts";
+import { makeAccountKey } from "../../src/control/certificate/private-key.ts";
 import { createCertificateController } from "../../src/control/certificate/reconcile.ts";
 import { createDriver } from "../../src/control/driver.ts";
 import { seededRandom } from "../../src/base/random.ts";
@@ -354,6 +355,45 @@ test("certificates that are due at once are asked for less and less often", { sk
   }
   assert.equal(status().failedIssuanceAttempts, 4, "after waits of 1, 2 and 4 hours");
   assert.equal(orders(), 4);
+});
+
+test(
+  "an account's key that is none is said on the issuer, and mended by another",
+  { skip },
+  async (t) => {
+    const { store, ca, add, status, until } = await world(t);
+    const secret = (value: string): ResourceDraft => ({
+      apiVersion: "v1",
+      kind: "Secret",
+      metadata: { name: "account", namespace: NAMESPACE },
+      stringData: { "tls.key": value },
+    });
+    await add(secret("hunter2"));
+    await add(ISSUER);
+    await add(CERTIFICATE);
+    const issuer = () => JSON.stringify(store.get("Issuer", NAMESPACE, "ca")?.status);
+    await until("it is said", () => issuer()?.includes("ErrGetKeyPair"));
+    assert.match(issuer(), /Secret account has no private key in PEM under tls.key/);
+    assert.deepEqual(ca.calls, []);
+    const parsed = parseResource(secret(await makeAccountKey()));
+    assert.ok(parsed.ok);
+    await store.commit([{ op: "update", resource: parsed.draft }]);
+    await until("it is obtained", () => status().revision === 1);
+  },
+);
+
+test("a key of an attempt that was damaged is made anew", { skip }, async (t) => {
+  const { store, add, status, condition, until } = await world(t);
+  await add(CERTIFICATE);
+  const waits = () => condition("Issuing")?.message?.startsWith("Waiting for Issuer") === true;
+  await until("it waits for its issuer", waits);
+  const name = status().nextPrivateKeySecretName ?? "";
+  const key = store.get("Secret", NAMESPACE, name);
+  assert.ok(key !== undefined);
+  const data = { "tls.key": Buffer.from("hunter2").toString("base64") };
+  await store.commit([{ op: "update", resource: { ...key, data } }]);
+  await add(ISSUER);
+  await until("it is obtained", () => status().revision === 1);
 });
 
 test("a key that is kept is of the size that is asked for", { skip }, async (t) => {

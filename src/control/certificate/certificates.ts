@@ -12,7 +12,7 @@ import type { Change, Store } from "../../store/store.ts";
 import { type EventText, eventChange } from "../event.ts";
 import { mergeConditions } from "./condition.ts";
 import type { Issuers } from "./issuers.ts";
-import { readKeyPair, secretText } from "./key-pair.ts";
+import { holdsPrivateKey, readKeyPair, secretText } from "./key-pair.ts";
 import { challengesOf } from "./orders.ts";
 import {
   backoffMs,
@@ -69,14 +69,15 @@ export class Certificates {
     const issuer = issuers.find(issuerRef, namespace);
     const nextName = certificate.status?.nextPrivateKeySecretName ?? "";
     const isAttempts = nextName === nameOf(certificate, "key");
-    const nextKey = isAttempts ? secretText(this.#secret(namespace, nextName), KEY) : undefined;
+    const nextKey = isAttempts ? this.#secret(namespace, nextName) : undefined;
     return {
       certificate,
       pair: readKeyPair(secret),
       signedBy:
         name === undefined ? undefined : { name, kind: annotations[ANNOTATION.issuerKind] ?? "" },
       rival: this.#rivalOf(certificate, annotations[ANNOTATION.certificateName]),
-      keyIsMade: nextKey !== undefined,
+      // What somebody has put in its place is none: another is made.
+      keyIsMade: holdsPrivateKey(nextKey, KEY),
       issuerProblem: "problem" in issuer ? issuer.problem : undefined,
       order: store.get("Order", namespace, nameOf(certificate, "order")) as Order | undefined,
     };
@@ -137,7 +138,7 @@ export class Certificates {
     const fields = { nextPrivateKeySecretName: name };
     const status = this.#status(certificate, plan, { conditions, fields });
     const before = this.#secret(namespace, name);
-    if (secretText(before, KEY) !== undefined) return status;
+    if (holdsPrivateKey(before, KEY)) return status;
     const resource: ResourceDraft = {
       apiVersion: "v1",
       kind: "Secret",

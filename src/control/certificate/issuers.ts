@@ -12,7 +12,7 @@ import type { Change, Store } from "../../store/store.ts";
 import type { AcmeServer, ConnectAcme } from "./acme.ts";
 import { AcmeError } from "./acme-error.ts";
 import { conditionOf, mergeConditions } from "./condition.ts";
-import { secretText } from "./key-pair.ts";
+import { holdsPrivateKey, secretText } from "./key-pair.ts";
 import { makeAccountKey } from "./private-key.ts";
 import type { Progress, Tasks } from "./tasks.ts";
 
@@ -129,10 +129,16 @@ export class Issuers {
   #read(issuer: Issuer): Reading {
     const { acme } = issuer.spec;
     const ref = acme.privateKeySecretRef;
-    const key = secretText(this.#secret(issuer, ref.name), ref.key ?? KEY_NAME);
+    const keyName = ref.key ?? KEY_NAME;
+    const holder = this.#secret(issuer, ref.name);
+    const key = secretText(holder, keyName);
     if (key === undefined) {
       if (acme.disableAccountKeyGeneration !== true) return { type: "make-key" };
       const message = `Secret ${ref.name} has no private key, and none may be made`;
+      return { type: "wrong", reason: "ErrGetKeyPair", message };
+    }
+    if (!holdsPrivateKey(holder, keyName)) {
+      const message = `Secret ${ref.name} has no private key in PEM under ${keyName}`;
       return { type: "wrong", reason: "ErrGetKeyPair", message };
     }
     const bound = acme.externalAccountBinding;

@@ -42,6 +42,29 @@ export function secretText(secret: Secret | undefined, key: string): string | un
     : Buffer.from(encoded, "base64").toString("utf8");
 }
 
+/** By Secret and key, for reading a private key costs more than remembering that it is one. */
+const privateKeys = new WeakMap<Secret, Map<string, boolean>>();
+
+/** Whether what stands under one key of a Secret is a private key in PEM without a passphrase. */
+export function holdsPrivateKey(secret: Secret | undefined, key: string): boolean {
+  const text = secretText(secret, key);
+  if (secret === undefined || text === undefined) return false;
+  const keys = privateKeys.get(secret) ?? new Map<string, boolean>();
+  privateKeys.set(secret, keys);
+  const holds = keys.get(key) ?? isPrivateKey(text);
+  keys.set(key, holds);
+  return holds;
+}
+
+function isPrivateKey(pem: string): boolean {
+  try {
+    createPrivateKey(pem);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 function read(secret: Secret): KeyPairReading {
   const certificate = secretText(secret, "tls.crt");
   const privateKey = secretText(secret, "tls.key");
