@@ -14,6 +14,8 @@ const RECORD_HEAD_BYTES = 5;
 const RECORD_BYTES_MAX = 16 * 1024;
 /** A message is some hundred bytes, with keys against quantum computers two thousand. */
 export const CLIENT_HELLO_BYTES_MAX = 32 * 1024;
+/** Nobody cuts it into many records, each of which would be looked at again with every read. */
+const RECORDS_MAX = 64;
 
 const SERVER_NAME_EXTENSION = 0;
 const HOST_NAME = 0;
@@ -33,7 +35,7 @@ function joinRecords(bytes: Buffer): Buffer | "more" | "invalid" {
   let joined = 0;
   let wanted = 4;
   for (let at = 0; joined < wanted;) {
-    if (at >= CLIENT_HELLO_BYTES_MAX) return "invalid";
+    if (at >= CLIENT_HELLO_BYTES_MAX || pieces.length === RECORDS_MAX) return "invalid";
     if (bytes.length > at && bytes[at] !== HANDSHAKE) return "invalid";
     if (bytes.length > at + 1 && bytes[at + 1] !== 3) return "invalid";
     if (bytes.length < at + RECORD_HEAD_BYTES) return "more";
@@ -44,7 +46,7 @@ function joinRecords(bytes: Buffer): Buffer | "more" | "invalid" {
     pieces.push(piece);
     joined += piece.length;
     at = start + length;
-    if (joined >= 4) {
+    if (wanted === 4 && joined >= 4) {
       const head = Buffer.concat(pieces).subarray(0, 4);
       if (head[0] !== CLIENT_HELLO) return "invalid";
       wanted = 4 + head.readUIntBE(1, 3);

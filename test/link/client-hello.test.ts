@@ -78,6 +78,14 @@ test("whatever comes, it ends in a result", () => {
   );
 });
 
+test("a message in many small records is refused before they cost anything", () => {
+  const name = `${"a".repeat(60)}.`.repeat(4);
+  const hello = clientHello({ serverName: `${name}example`, recordBytes: 4 });
+  const beginning = hello.subarray(0, 63 * 9);
+  assert.equal(readClientHello(beginning), "more");
+  assert.equal(readClientHello(hello), "invalid");
+});
+
 test("records that never end are refused", () => {
   const record = Buffer.from([0x16, 3, 1, 0, 1, 1]);
   const endless = Buffer.concat(Array.from({ length: CLIENT_HELLO_BYTES_MAX }, () => record));
