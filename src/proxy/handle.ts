@@ -81,7 +81,9 @@ function enter(x: Exchange, rule: LinkedRule): void {
   x.clientId = admitDeps.clientId;
   setTimeouts(x, rule);
   if (x.upgrade && !rule.websocket && rule.models === null) x.upgrade = false;
-  if (x.head.contentLength > rule.bodyBytesMax && rule.models === null) {
+  // What came of a body with its head came before there was a rule to limit it.
+  const bodyBytes = Math.max(x.head.contentLength, x.bytesIn);
+  if (bodyBytes > rule.bodyBytesMax && rule.models === null) {
     respondError(x, "body_too_large");
   } else if (rule.directResponse !== null) {
     respondDirect(x, rule.directResponse);

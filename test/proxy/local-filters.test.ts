@@ -110,6 +110,17 @@ describe("bodies that are too long", () => {
     assert.equal(app.requests.length, 1);
   });
 
+  test("a body without a length that comes with its head is refused, whole or not", async () => {
+    await using app = await origin();
+    const parts = partsWith(app.port, {}, { requestBodyBytesMax: 4 });
+    await using gateway = await testGateway({ parts });
+    for (const end of ["", "0\r\n\r\n"]) {
+      const text = `${get("Transfer-Encoding: chunked\r\n", "POST")}5\r\nabcde\r\n${end}`;
+      assert.match(await ask(gateway.port, text), /^HTTP\/1.1 413 .*body_too_large/s);
+    }
+    assert.equal(app.requests.length, 0);
+  });
+
   test("a body without a length is cut off where it becomes too long", async () => {
     await using app = await origin();
     const parts = partsWith(app.port, {}, { requestBodyBytesMax: 4 });
