@@ -57,7 +57,15 @@ export class Acceptor {
         arrived: (arrival, socket, about, first) => {
           const accepted = this.#arriving.get(arrival) as Accepted;
           this.#arriving.delete(arrival);
-          this.#begin(accepted, socket, { about, first });
+          try {
+            this.#begin(accepted, socket, { about, first });
+          } catch (error) {
+            // A bug in what is made of a certificate costs its connection, and no other.
+            plane.onBug(error);
+            socket.destroy();
+            this.#counts.remove(accepted.port);
+            this.#tellEmpty();
+          }
         },
         lost: (arrival, failure) => this.#lost(arrival, failure),
       },

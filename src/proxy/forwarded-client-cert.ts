@@ -108,15 +108,16 @@ function quoted(value: string): string {
 
 /** Printable ASCII inside quotes; everything else would be another's to interpret. */
 function escaped(value: string): string {
-  return value.replaceAll(/[^ !#-[\]-~]/g, (character) =>
+  // Whole characters, for half of one cannot be encoded.
+  return value.toWellFormed().replaceAll(/[^ !#-[\]-~]/gu, (character) =>
     character === '"' || character === "\\" ? `\\${character}` : encodeURIComponent(character),
   );
 }
 
 /** As `escaped`, of a text that has the escapes of RFC 2253 already. */
 function escapedName(name: string): string {
-  return name.replaceAll(/\\[ -~]|[^ !#-[\]-~]/g, (part) =>
-    part.length === 2 ? part : escaped(part),
+  return name.replaceAll(/\\[ -~]|[^ !#-[\]-~]/gu, (part) =>
+    part.length === 2 && part.startsWith("\\") ? part : escaped(part),
   );
 }
 

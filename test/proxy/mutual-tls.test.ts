@@ -16,7 +16,7 @@ import {
   secureParts,
   type SecureListener,
 } from "../support/secure.ts";
-import { type Origin, origin } from "../support/upstream.ts";
+import { eventually, type Origin, origin } from "../support/upstream.ts";
 
 type Mode = NonNullable<ListenerTls["clientValidation"]>["mode"];
 
@@ -38,6 +38,7 @@ describe("mutual TLS", { skip: hasOpenssl() ? false : "openssl makes the certifi
       names: "DNS:app.example,URI:spiffe://x/app",
       subject: "/O=Shop/CN=app",
     });
+    people["odd"] = clients.issue({ names: "DNS:odd.example", subject: "/O=Käse 🧀/CN=odd" });
     people["stranger"] = strangers.issue({ names: "DNS:app.example", subject: "/O=Shop/CN=app" });
   });
 
@@ -209,6 +210,20 @@ describe("mutual TLS", { skip: hasOpenssl() ? false : "openssl makes the certifi
       socket.destroy();
     });
   }
+
+  test("a subject of any letters is escaped", async () => {
+    const bugs: unknown[] = [];
+    const onBug = (error: unknown): void => void bugs.push(error);
+    const client = policy("SanitizeSet", ["Subject"]);
+    await using gateway = await gatewayWith([listener("required", client)], { onBug });
+    assert.equal(await answerTo(gateway.port, as("odd")), "HTTP/1.1 200");
+    assert.match(
+      String(upstream.requests.at(-1)?.headers[XFCC]),
+      /Subject="CN=odd,O=K%C3%A4se %F0%9F%A7%80"$/,
+    );
+    assert.deepEqual(bugs, []);
+    await eventually(() => gateway.plane.connections === 0);
+  });
 
   test("the log names the client's subject, and none that was not verified", async () => {
     const lines: string[] = [];

@@ -91,7 +91,7 @@ export class TestAuthority implements Disposable {
     const [key, request, cert, extensions] = ["key", "csr", "crt", "ext"].map((ending) =>
       this.#file(`${name}.${ending}`),
     ) as [string, string, string, string];
-    const subject = ["-subj", options.subject ?? `/CN=${name}`];
+    const subject = ["-utf8", "-subj", options.subject ?? `/CN=${name}`];
     openssl(["req", ...newKey(options.kind ?? "ec"), "-keyout", key, "-out", request, ...subject]);
     chmodSync(key, 0o600);
     writeFileSync(extensions, `subjectAltName=${options.names}\nbasicConstraints=CA:FALSE\n`);
