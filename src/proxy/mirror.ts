@@ -8,7 +8,6 @@ import { FIELD } from "../shared/metrics.ts";
 import { forwardBody, forwardEnd, startAttempt } from "./attempt.ts";
 import { chooseArm } from "./choose.ts";
 import type { Client } from "./client.ts";
-import { isError } from "./error.ts";
 import { Exchange, type RequestCopy } from "./exchange.ts";
 import type { Peer } from "./peer.ts";
 import type { Plane } from "./plane.ts";
@@ -79,6 +78,7 @@ class Copy extends Exchange implements RequestCopy {
     this.bodyEnded = true;
     this.requestTrailers = trailers;
     forwardEnd(this);
+    if (this.responseStarted) limitAnswer(this);
   }
 
   abandon(): void {
@@ -101,8 +101,16 @@ class Copy extends Exchange implements RequestCopy {
 
   #outcome(): number {
     if (this.#givenUp) return FIELD.mirrorDropped;
-    return isError(this.reason) ? FIELD.mirrorFailed : FIELD.mirrorDelivered;
+    return this.upstreamHeadMs === -1 ? FIELD.mirrorFailed : FIELD.mirrorDelivered;
   }
+}
+
+/** Nobody reads the answer, so that nobody would ever leave one that does not end. */
+function limitAnswer(x: Exchange): void {
+  if (!x.bodyEnded || x.upstream === null) return;
+  const { wheel, timeouts } = x.plane;
+  x.deadlineMs = Math.min(x.deadlineMs, performance.now() + timeouts.mirrorAnswerMs);
+  wheel.schedule(x.upstream, x.deadlineMs);
 }
 
 /** Takes whatever is said to it. */
@@ -127,7 +135,11 @@ class Nobody implements Client {
 
   sendContinue(): void {}
   sendInterim(): void {}
-  sendHead(): void {}
+
+  sendHead(x: Exchange): void {
+    limitAnswer(x);
+  }
+
   sendKnown(): void {}
   sendAnswer(): void {}
   sendBody(): void {}

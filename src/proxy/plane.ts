@@ -63,6 +63,8 @@ export interface Timeouts {
   readonly lingerMs: number;
   /** For a backend between two pieces of its response's body. */
   readonly responseIdleMs: number;
+  /** For a mirror's answer, from its beginning and the request's end to its own end. */
+  readonly mirrorAnswerMs: number;
   /** For a tunnel in which nothing passes. */
   readonly tunnelIdleMs: number;
   /** The same once one end has said its last byte. */
@@ -81,6 +83,7 @@ export const DEFAULT_TIMEOUTS: Timeouts = {
   clientStallMs: 60_000,
   lingerMs: 5000,
   responseIdleMs: 300_000,
+  mirrorAnswerMs: 10_000,
   // A peer that is gone is found by TCP (KEEP_ALIVE_MS), and one that is there may be silent for long.
   tunnelIdleMs: 3_600_000,
   tunnelHalfClosedMs: 10_000,

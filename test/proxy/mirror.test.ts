@@ -1,6 +1,6 @@
 /** Copies of requests for mirrors: what they hold, and that nobody waits for them or hears of them. */
 import assert from "node:assert/strict";
-import type { IncomingMessage } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { describe, test } from "node:test";
 import type { Part } from "../../src/compile/program.ts";
 import { oneRoute, poolPart, STABLE, testGateway, type TestGateway } from "../support/gateway.ts";
@@ -145,6 +145,49 @@ describe("mirrors", () => {
     client[Symbol.dispose]();
     await eventually(() => shadow.open() === 0 && app.open() === 0);
     assert.deepEqual(lost(gateway), [0, 1]);
+  });
+
+  for (const everyMs of [20, 60_000]) {
+    test(`an event stream with an event each ${everyMs} ms is not heard for ever`, async () => {
+      await using app = await origin();
+      await using shadow = await origin((_request, response) => {
+        response.write("data: 0\n\n");
+        const timer = setInterval(() => response.write("data: 1\n\n"), everyMs);
+        response.on("close", () => clearInterval(timer));
+      });
+      const parts = partsWith(app.port, shadow.port);
+      await using gateway = await testGateway({ parts, timeouts: { mirrorAnswerMs: 100 } });
+      for (const body of ["", "a"]) {
+        assert.deepEqual(statuses(await ask(gateway.port, post(body))), [200]);
+      }
+      await eventually(() => shadow.requests.length === 2 && shadow.open() === 0);
+      assert.equal(gateway.metric("mirrorDelivered"), 2);
+    });
+  }
+
+  test("an answer that begins before the request has ended has its time from then on", async () => {
+    await using app = await origin();
+    let heard = 0;
+    const answer = async (message: IncomingMessage, response: ServerResponse): Promise<void> => {
+      response.write("early");
+      for await (const _ of message) heard++;
+    };
+    await using shadow = await origin(
+      (_request, response, message) => void answer(message, response),
+      { early: true },
+    );
+    const parts = partsWith(app.port, shadow.port);
+    await using gateway = await testGateway({ parts, timeouts: { mirrorAnswerMs: 100 } });
+    using client = new RawClient(gateway.port);
+    client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 2\r\n\r\na");
+    await eventually(() => heard === 1);
+    // That time passes for another request, which had ended.
+    await ask(gateway.port, post(""));
+    await eventually(() => shadow.requests.length === 2 && shadow.open() === 1);
+    client.send("b");
+    await client.responses(1);
+    await eventually(() => heard === 2);
+    await eventually(() => shadow.open() === 0);
   });
 
   test("a mirror that does not read loses its copy, and the request goes on", async () => {
