@@ -5,6 +5,7 @@
 import type { Random } from "../base/random.ts";
 import { type AccessLog, jsonText, NO_ACCESS_LOG } from "./access-log.ts";
 import type { AccessTemplate } from "./access-template.ts";
+import { errorRow, isError } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Trace } from "./trace.ts";
 import { endedBy, micros, phaseOf, timersOf } from "./termination.ts";
@@ -54,8 +55,10 @@ export class AccessLines {
   }
 
   /** How many of the requests like this one are logged: each line stands for 1 / share requests. */
-  shareOf({ status, shielded }: Exchange): number {
-    return status >= 499 || shielded ? this.#sampleErrors : this.#sample;
+  shareOf({ status, shielded, reason }: Exchange): number {
+    // An answer that broke off has failed, though its status was sent already.
+    const failed = status >= 499 || (isError(reason) && errorRow(reason).status >= 499);
+    return failed || shielded ? this.#sampleErrors : this.#sample;
   }
 }
 

@@ -240,6 +240,23 @@ describe("a sample", () => {
     assert.ok(good.length > 20 && good.length < 65, `${good.length} of ${rounds * 10}`);
   });
 
+  test("counts an answer that broke off among the failures, whatever its status is", async () => {
+    const half = OK.replace("Length: 2", "Length: 9");
+    await using broken = await rawOrigin((socket) => socket.end(half));
+    const { lines, accessLog } = lineLog();
+    const accessLines = { template: null, sample: 0.1, sampleErrors: 1, random: () => 0.5 };
+    const parts = oneRoute({ stable: [broken.port] });
+    await using gateway = await testGateway({ parts, accessLog, accessLines });
+    using client = new RawClient(gateway.port);
+    client.send(GET);
+    await eventually(() => client.closed || client.ended);
+    const seen = lines.map((line) => JSON.parse(line) as Line);
+    assert.deepEqual(
+      seen.map(({ status, reason, sample }) => [status, reason, sample]),
+      [[200, "response_truncated", 1]],
+    );
+  });
+
   test("of failures is taken where that is asked for", async () => {
     const { lines, accessLog } = lineLog();
     const accessLines = { template: null, sample: 1, sampleErrors: 0.5, random: () => 0.7 };
