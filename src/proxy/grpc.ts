@@ -91,8 +91,8 @@ export function noteGrpcHead(x: Exchange, head: HeaderBlock): void {
 /** Notes what whole lines of trailers say. */
 export function noteGrpcTrailers(x: Exchange, trailers: string): void {
   if (x.grpcStatus === -1) return;
-  const line = /(?:^|\n)grpc-status:[ \t]*([^\r]*?)[ \t]*\r\n/i.exec(trailers);
-  if (line !== null) x.grpcStatus = statusOf(line[1] as string);
+  const line = /(?:^|\n)grpc-status:([^\r]*)\r\n/i.exec(trailers);
+  if (line !== null) x.grpcStatus = statusOf((line[1] as string).trim());
 }
 
 function statusOf(text: string): number {
