@@ -138,12 +138,29 @@ export class HeaderBlock {
 
   /** Drops the hop-by-hop lines that a Connection header nominates (RFC 9110 §7.6.1). */
   dropNominated(connection: string): void {
-    for (const token of connection.toLowerCase().split(",")) {
+    const tokens = connection.toLowerCase().split(",");
+    if (tokens.length > FEW_TOKENS_MAX) {
+      this.#dropAmong(new Set(tokens.map((token) => token.trim())));
+      return;
+    }
+    for (const token of tokens) {
       const name = token.trim();
       if (name !== "" && !NEVER_NOMINATED.test(name)) this.dropName(name);
     }
   }
+
+  /** The same for many names, of which a client may send thousands: each line is looked up once. */
+  #dropAmong(names: ReadonlySet<string>): void {
+    const { lines, text } = this;
+    for (let index = 0; index < lines.length; index += 2) {
+      const name = text.slice(lines[index], Math.abs(lines[index + 1] as number)).toLowerCase();
+      if (names.has(name) && !NEVER_NOMINATED.test(name)) this.drop(index);
+    }
+  }
 }
+
+/** Names that are looked for one by one. */
+const FEW_TOKENS_MAX = 8;
 
 /**
  * Names that a Connection header cannot take off a message: removing them would change whom the

@@ -34,6 +34,16 @@ describe("what is read", () => {
     });
   }
 
+  test("many names that Connection nominates are dropped as few are", () => {
+    const own = ["X-One: 1", "Cookie: a=b", "x-TWO: 2", "Three: 3"];
+    for (const more of [0, 20, 15_000]) {
+      const connection = `Connection: x-one,${"a,".repeat(more)} X-Two ,cookie`;
+      const many = Array.from({ length: 90 }, () => "b:");
+      const head = parse(["GET / HTTP/1.1", "Host: a", connection, ...own, ...many]) as RequestHead;
+      assert.match(head.kept(), /^Host: a\r\nCookie: a=b\r\nThree: 3\r\n(?:b:\r\n){90}$/);
+    }
+  });
+
   test("a path is respelled only where it has to be", () => {
     for (const [target, respelled] of [
       ["/a%2Fb?x//%41", false],
