@@ -109,9 +109,11 @@ function quoted(value: string): string {
 /** Printable ASCII inside quotes; everything else would be another's to interpret. */
 function escaped(value: string): string {
   // Whole characters, for half of one cannot be encoded.
-  return value.toWellFormed().replaceAll(/[^ !#-[\]-~]/gu, (character) =>
-    character === '"' || character === "\\" ? `\\${character}` : encodeURIComponent(character),
-  );
+  return value
+    .toWellFormed()
+    .replaceAll(/[^ !#-[\]-~]/gu, (character) =>
+      character === '"' || character === "\\" ? `\\${character}` : encodeURIComponent(character),
+    );
 }
 
 /** As `escaped`, of a text that has the escapes of RFC 2253 already. */
