@@ -28,6 +28,8 @@ export class BlockWriter {
   readonly #sink: FrameSink;
   readonly #encoder: HpackEncoder;
   #inPlace = true;
+  /** Of the table, when the block began. */
+  #version = 0;
   /** The trailers that were sent last. */
   #trailers = "";
   #trailersBlock: Buffer | null = null;
@@ -56,6 +58,7 @@ export class BlockWriter {
       encoder.bytes = aside;
       encoder.at = 0;
     }
+    this.#version = encoder.version;
     encoder.begin();
     return encoder;
   }
@@ -75,8 +78,12 @@ export class BlockWriter {
     sink.at = at;
   }
 
-  /** A copy of the last block; empty where it was a long one. */
-  last(): Buffer {
+  /**
+   * A copy of the last block, which can be sent again as long as `encoder.version` stays what it is; null
+   * where it cannot, for it was a long one, or has changed the table itself.
+   */
+  last(): Buffer | null {
+    if (this.bytes === 0 || this.#version !== this.#encoder.version) return null;
     return Buffer.from(this.#sink.bytes.subarray(this.at, this.at + this.bytes));
   }
 
@@ -124,7 +131,7 @@ export class BlockWriter {
       at = end + 2;
     }
     this.end(id, true);
-    this.#trailersBlock = this.bytes === 0 ? null : this.last();
+    this.#trailersBlock = this.last();
     this.#trailers = lines;
     this.#trailersVersion = encoder.version;
   }

@@ -67,6 +67,8 @@ export class HpackEncoder {
     if (this.#changedTo < this.#max) this.#number(0x20, 0x1f, this.#changedTo);
     this.#number(0x20, 0x1f, this.#max);
     this.#changedTo = -1;
+    // A block that says so is not to be said again.
+    this.version++;
   }
 
   status(code: number): void {

@@ -134,7 +134,7 @@ export class Http2Connection
     // Only a head that its backend's session remembers can come again.
     if (!head.shared) return;
     const block = session.blocks.last();
-    if (block.length === 0) return;
+    if (block === null) return;
     this.#sent[this.#nextSent] = { head, added, block, version: session.encoder.version };
     this.#nextSent = (this.#nextSent + 1) % HEADS_MAX;
   }

@@ -133,10 +133,12 @@ export class Http2Upstream extends Stream<KnownResponse> implements UpstreamStre
     const traceEnd = encoder.at;
     session.endBlock(this, whole);
     const { at } = session.blocks;
+    const block = session.blocks.last();
+    if (block === null) return;
     known.keepBlock({
       encoder,
       version: encoder.version,
-      bytes: session.blocks.last(),
+      bytes: block,
       idAt: idEnd - REQUEST_ID_CHARS - at,
       traceAt: traceEnd - parent.length - at,
     });

@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import * as fc from "fast-check";
+import { BlockWriter } from "../../src/http2/block-writer.ts";
 import { FieldList } from "../../src/http2/field-list.ts";
 import { HpackDecoder } from "../../src/http2/hpack-decoder.ts";
 import { HpackEncoder } from "../../src/http2/hpack-encoder.ts";
@@ -241,4 +242,43 @@ test("a header list has limits, and the table is kept up beyond them", () => {
   assert.equal(read(decoder, "be")?.count, 1);
   const short = read(new HpackDecoder(), Buffer.alloc(129, 0x8f));
   assert.equal(short?.excess, "fields");
+});
+
+test("a block that may be sent again says the same, whatever was said in between", () => {
+  const heads = fc.array(fc.record({ lines: LINES, again: fc.boolean() }), { maxLength: 60 });
+  fc.assert(
+    fc.property(heads, (all) => {
+      const sink = {
+        bytes: Buffer.alloc(64 * 1024),
+        at: 0,
+        serial: 0,
+        full: false,
+        room(): void {
+          sink.at = 0;
+        },
+      };
+      const encoder = new HpackEncoder();
+      const writer = new BlockWriter(sink, encoder);
+      const decoder = new HpackDecoder();
+      const readBlock = (): string | undefined => {
+        const list = read(decoder, Buffer.from(sink.bytes.subarray(9, sink.at)));
+        return list === undefined ? undefined : `${list.status}\r\n${list.lines}`;
+      };
+      const kept: { block: Buffer; version: number; said: string | undefined }[] = [];
+      for (const { lines, again } of all) {
+        const last = kept.at(-1);
+        if (again && last?.version === encoder.version) {
+          writer.send(1, last.block, true);
+          assert.equal(readBlock(), last.said);
+        }
+        writer.begin(8000);
+        encoder.status(404);
+        for (const { name, value } of lines) encoder.line(`${name}: ${value}`);
+        writer.end(1, true);
+        const said = readBlock();
+        const block = writer.last();
+        if (block !== null) kept.push({ block, version: encoder.version, said });
+      }
+    }),
+  );
 });
