@@ -1,8 +1,8 @@
 /**
- * `sluice proxy`: the resources behind a single command line, so that a first canary needs no file.
- * The
+ * `sluice proxy`: the resources behind a single command line, so that a first canary needs no file. The
  * resources are plain data, and are printed as the YAML to go on from.
  */
+import { UNIX_SOCKET, unixPathProblem } from "../resource/gateway.ts";
 import type { ResourceDraft } from "../resource/resource.ts";
 import { Client } from "./client.ts";
 import { CommandError, EXIT } from "./exit.ts";
@@ -14,6 +14,7 @@ import {
   starterGateway,
   starterRollout,
   starterRoute,
+  type StarterAddress,
 } from "./starter.ts";
 import { type ServeOptions, serve, untilStopped } from "./serve.ts";
 
@@ -22,7 +23,7 @@ export interface ProxyPlan {
   readonly canary?: string;
   /** Percent of requests at each step, rising. */
   readonly steps: readonly number[];
-  /** ":8080" or "127.0.0.1:8080". */
+  /** ":8080", "127.0.0.1:8080" or "unix:/run/sluice/edge.sock". */
   readonly listen: string;
 }
 
@@ -45,7 +46,7 @@ export async function proxy(
   const client = new Client(running.adminUrl);
   try {
     for (const resource of resources) await client.mustApply(resource);
-    await untilProgrammed(client, "Another port: --listen :8081");
+    await untilProgrammed(client, "Somewhere else: --listen :8081");
     printError(`Sluice serves ${flags.to} on ${flags.listen}. Admin API: ${running.adminUrl}`);
     if (canary !== undefined) {
       await client.mustApply(canary);
@@ -108,11 +109,21 @@ export function parseSteps(text: string): number[] {
   return steps;
 }
 
-function parseListen(text: string): { address: string | undefined; port: number } {
+/** What a Unix socket's listener calls its port, which no client sees. */
+const UNIX_PORT = 80;
+
+function parseListen(text: string): { address: StarterAddress | undefined; port: number } {
+  if (text.startsWith("unix:")) {
+    const value = text.slice("unix:".length);
+    const problem = unixPathProblem(value);
+    if (problem === undefined) return { address: { type: UNIX_SOCKET, value }, port: UNIX_PORT };
+    throw new CommandError(`--listen ${text}: ${problem}`, EXIT.usage);
+  }
   const match = /^(?:(\[[\da-f:.]+\]|[\d.]+))?:(\d{1,5})$/i.exec(text);
   const port = Number(match?.[2]);
   if (!match || port < 1 || port > 65_535) {
-    throw new CommandError(`--listen ${text}: must be :PORT or IP:PORT`, EXIT.usage);
+    throw new CommandError(`--listen ${text}: must be :PORT, IP:PORT or unix:/PATH`, EXIT.usage);
   }
-  return { address: match[1]?.replaceAll(/^\[|\]$/g, ""), port };
+  const value = match[1]?.replaceAll(/^\[|\]$/g, "");
+  return { address: value === undefined ? undefined : { type: "IPAddress", value }, port };
 }

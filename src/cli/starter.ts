@@ -2,19 +2,25 @@
  * The resources of a first rollout, as plain data: one gateway, one route, one service under a Rollout
  * with its analysis. `sluice proxy` prints and serves them, the demo tells a story with them.
  */
+import type { UNIX_SOCKET } from "../resource/gateway.ts";
 import type { ResourceDraft } from "../resource/resource.ts";
 
 const NAMESPACE = "default";
 const GATEWAY = "edge";
 
-export function starterGateway(port: number, address?: string): ResourceDraft {
+export interface StarterAddress {
+  readonly type: "IPAddress" | typeof UNIX_SOCKET;
+  readonly value: string;
+}
+
+export function starterGateway(port: number, address?: StarterAddress): ResourceDraft {
   return {
     apiVersion: "gateway.networking.k8s.io/v1",
     kind: "Gateway",
     metadata: { name: GATEWAY, namespace: NAMESPACE },
     spec: {
       gatewayClassName: "sluice",
-      ...(address === undefined ? {} : { addresses: [{ type: "IPAddress", value: address }] }),
+      ...(address === undefined ? {} : { addresses: [address] }),
       listeners: [{ name: "http", protocol: "HTTP", port }],
     },
   };

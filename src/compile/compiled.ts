@@ -2,6 +2,7 @@
  * What goes into a compilation and what comes out of it. Both are plain data: nothing in here
  * depends on the time of day, and nothing that is secret stands anywhere but in `credentials`.
  */
+import type { UNIX_SOCKET } from "../resource/gateway.ts";
 import type { ConditionDraft, Resource, ResourceKey } from "../resource/resource.ts";
 import type { KeyPairText } from "./certificates.ts";
 import type { CompileMemo } from "./memo.ts";
@@ -75,6 +76,11 @@ export interface ResourceChange {
   readonly type: "ADDED" | "MODIFIED" | "DELETED";
 }
 
+export interface StatusAddress {
+  readonly type: "IPAddress" | typeof UNIX_SOCKET;
+  readonly value: string;
+}
+
 /** What the compiler has to say on one resource: a replacement for its part of the status. */
 export interface StatusDraft {
   readonly key: ResourceKey;
@@ -84,7 +90,7 @@ export interface StatusDraft {
   /** GatewayClass. */
   readonly supportedFeatures?: readonly { readonly name: string }[];
   /** Gateway. */
-  readonly addresses?: readonly { readonly type: "IPAddress"; readonly value: string }[];
+  readonly addresses?: readonly StatusAddress[];
   readonly listeners?: readonly ListenerStatusDraft[];
   /** Routes. */
   readonly parents?: readonly ParentStatusDraft[];

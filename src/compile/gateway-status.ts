@@ -3,8 +3,10 @@
  * the listener stands in the Program and that no worker has reported its socket as unavailable.
  */
 import type { ConditionDraft } from "../resource/resource.ts";
+import { UNIX_SOCKET } from "../resource/gateway.ts";
 import { keyOf } from "../resource/resource.ts";
-import type { CompileInput, ListenerStatusDraft, StatusDraft } from "./compiled.ts";
+import { unixPath } from "./address.ts";
+import type { CompileInput, ListenerStatusDraft, StatusAddress, StatusDraft } from "./compiled.ts";
 import { intersectHostnames } from "./hostname.ts";
 import { isHttps } from "./listeners.ts";
 import type { GatewayNode, ListenerNode } from "./listeners.ts";
@@ -21,10 +23,17 @@ export function gatewayStatus(node: GatewayNode, context: GatewayStatusInput): S
   return {
     key: keyOf(node.gateway),
     generation: node.gateway.metadata.generation,
-    addresses: node.addresses.map((value) => ({ type: "IPAddress", value })),
+    addresses: node.addresses.map((address) => addressStatus(address)),
     listeners,
     conditions: [acceptedOf(node, listeners), programmedOf(listeners), ...tlsConditions(node)],
   };
+}
+
+function addressStatus(address: string): StatusAddress {
+  const path = unixPath(address);
+  return path === undefined
+    ? { type: "IPAddress", value: address }
+    : { type: UNIX_SOCKET, value: path };
 }
 
 function listenerStatus(

@@ -5,12 +5,13 @@
  * Of two listeners of one port and hostname, or of protocols that cannot share a port: within one
  * Gateway neither is served (Gateway API `ListenerConditionConflicted`: no winner may be picked);
  * across Gateways on overlapping addresses the older Gateway keeps what it has, so that a new
- * Gateway can never take traffic from one that works.
+ * Gateway can never take traffic from one that works. A Unix socket has no ports: listeners of two
+ * ports on one path are in conflict, too.
  */
-import type { Gateway } from "../resource/gateway.ts";
+import { UNIX_SOCKET, type Gateway } from "../resource/gateway.ts";
 import type { ConditionDraft } from "../resource/resource.ts";
 import type { ClientTrafficPolicy } from "../resource/client-traffic-policy.ts";
-import { addressesOverlap, canonicalAddress } from "./address.ts";
+import { addressesOverlap, canonicalAddress, unixAddress, unixPath } from "./address.ts";
 import { compareAge, fullName } from "./age.ts";
 import { readCertificate } from "./certificates.ts";
 import type { CertificateDeps, KeyPair, ReferenceProblem } from "./certificates.ts";
@@ -98,7 +99,7 @@ function readGateway(gateway: Gateway, { deps, policies, served }: GatewayDeps):
     bad === undefined
       ? undefined
       : `address ${JSON.stringify(bad.value ?? "")} cannot be bound; ` +
-        `valid: type IPAddress with an IP address of this host as value`;
+        `valid: type IPAddress with an IP address of this host as value, or type ${UNIX_SOCKET} with a path`;
   const presented = readClientCertificate(deps, gateway);
   const clientCertificate = "part" in presented ? presented : undefined;
   const around = { deps, policies, gateway, addresses, served, addressProblem, clientCertificate };
@@ -147,6 +148,7 @@ function readAddress(address: {
   readonly type?: string;
   readonly value?: string;
 }): string | undefined {
+  if (address.type === UNIX_SOCKET) return unixAddress(address.value ?? "");
   if ((address.type ?? "IPAddress") !== "IPAddress") return undefined;
   if (address.value === undefined) return ANY_ADDRESS;
   return canonicalAddress(address.value ?? "");
@@ -169,7 +171,8 @@ function readKinds(spec: ListenerSpec): Pick<ListenerNode, "routeKinds" | "inval
 
 function listenerProblem(spec: ListenerSpec, around: Surroundings): ConditionDraft | undefined {
   const others = around.gateway.spec.listeners.filter((other) => other !== spec);
-  const inside = others.map((other) => clash(spec, other)).find((one) => one !== undefined);
+  const paths = around.addresses.filter(isUnix);
+  const inside = others.map((other) => clash(spec, other, paths)).find((one) => one !== undefined);
   if (inside !== undefined) return conflicted(inside, "of this Gateway");
   if (!isHttp(spec) && !isHttps(spec)) {
     const message = `protocol ${spec.protocol} is not supported by this version; valid: HTTP, HTTPS`;
@@ -180,7 +183,8 @@ function listenerProblem(spec: ListenerSpec, around: Surroundings): ConditionDra
     return { type: "Accepted", status: "False", reason: "UnsupportedAddress", message };
   }
   for (const older of around.served) {
-    const outside = clash(spec, older.spec);
+    const shared = paths.filter((path) => older.addresses.includes(path));
+    const outside = clash(spec, older.spec, shared);
     if (outside === undefined || !overlap(around.addresses, older.addresses)) continue;
     return conflicted(outside, `of the older Gateway ${fullName(older.gateway)}`);
   }
@@ -190,10 +194,20 @@ function listenerProblem(spec: ListenerSpec, around: Surroundings): ConditionDra
 interface Clash {
   readonly reason: "HostnameConflict" | "ProtocolConflict";
   readonly other: ListenerSpec;
+  /** The Unix socket that both want, for different ports. */
+  readonly path?: string | undefined;
 }
 
-function clash(spec: ListenerSpec, other: ListenerSpec): Clash | undefined {
-  if (spec.port !== other.port) return undefined;
+/** `paths`: the Unix sockets that both are on. */
+function clash(
+  spec: ListenerSpec,
+  other: ListenerSpec,
+  paths: readonly string[],
+): Clash | undefined {
+  if (spec.port !== other.port) {
+    const [path] = paths;
+    return path === undefined ? undefined : { reason: "ProtocolConflict", other, path };
+  }
   const [mine, theirs] = [transport(spec.protocol), transport(other.protocol)];
   if (mine !== theirs) {
     const apart = mine === "UDP" || theirs === "UDP";
@@ -220,13 +234,20 @@ function transport(protocol: string): string {
 }
 
 function conflicted(found: Clash, whose: string): ConditionDraft {
-  const { port, protocol, hostname } = found.other;
-  const what =
-    found.reason === "ProtocolConflict"
-      ? `port ${port} is used with protocol ${protocol}`
-      : `port ${port} and hostname ${hostname ?? "*"} are taken`;
-  const message = `${what} by listener ${found.other.name} ${whose}`;
+  const message = `${whatIsTaken(found)} by listener ${found.other.name} ${whose}`;
   return { type: "Conflicted", status: "True", reason: found.reason, message };
+}
+
+function whatIsTaken({ reason, other, path }: Clash): string {
+  const { port, protocol, hostname } = other;
+  if (path !== undefined) return `${path}, which has one port, is used with port ${port}`;
+  return reason === "ProtocolConflict"
+    ? `port ${port} is used with protocol ${protocol}`
+    : `port ${port} and hostname ${hostname ?? "*"} are taken`;
+}
+
+function isUnix(address: string): boolean {
+  return unixPath(address) !== undefined;
 }
 
 function overlap(a: readonly string[], b: readonly string[]): boolean {

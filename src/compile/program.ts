@@ -40,8 +40,9 @@ export type Program = ReadonlyMap<PartKey, Part>;
 export interface SocketPart {
   readonly type: "socket";
   readonly key: PartKey;
-  /** An IP address; "::" binds every address of both families. */
+  /** An IP address, "::" for every address of both families; or "unix:" and a path. */
   readonly address: string;
+  /** Of a Unix socket: the one that its listeners are said to be on. */
   readonly port: number;
   /** What holds for a connection before its listener is known; a ClientPart. */
   readonly client?: PartKey;

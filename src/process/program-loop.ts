@@ -6,7 +6,7 @@
 import type { Clock } from "../base/clock.ts";
 import { toTimestamp } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
-import { addressesOverlap } from "../compile/address.ts";
+import { addressesOverlap, unixPath } from "../compile/address.ts";
 import { compile } from "../compile/compile.ts";
 import type { Compiled, CompileInput, ResourceChange } from "../compile/compiled.ts";
 import { formatProblem, problemsOf, problemsOfStatus } from "../compile/problems.ts";
@@ -233,7 +233,9 @@ export class ProgramLoop {
     for (const part of sockets) {
       // One of ours on an overlapping address is no other program.
       const ours = held.some(
-        ({ port, address }) => port === part.port && addressesOverlap(address, part.address),
+        ({ port, address }) =>
+          (port === part.port || unixPath(address) !== undefined) &&
+          addressesOverlap(address, part.address),
       );
       const problem = ours ? undefined : await probeSocket(part);
       if (problem === undefined) continue;

@@ -56,6 +56,7 @@ function run(accessLog: ReopenableLog): void {
     random: options.seed === undefined ? systemRandom : seededRandom(options.seed + index),
     clock: systemClock,
     reusePort: true,
+    unixSockets: index === 0,
     sampler: options.sampler,
     tickets: new TicketSecret(memory.tickets),
     connections: new ConnectionCounts(memory.connections, index),

@@ -17,6 +17,7 @@ import { KEEP_ALIVE_MS, type Plane, type Timeouts } from "./plane.ts";
 import { ReadBuffer } from "./read-buffer.ts";
 import type { Cell, LinkedClient, LinkedSocket } from "./snapshot.ts";
 import { readDirectly, type Reader, readInto } from "./socket-handle.ts";
+import { isUnix, socketEnds } from "./socket-ends.ts";
 import { TlsContexts } from "./tls.ts";
 
 /** One buffer for the reads of all plain client connections. */
@@ -81,7 +82,8 @@ export class Acceptor {
 
   /** Takes a connection that is paused. */
   accept(socket: Socket, served: Cell<LinkedSocket>): void {
-    if (socket.remoteAddress === undefined) {
+    // A client that has left already has no address any more.
+    if (socket.remoteAddress === undefined && !isUnix(served)) {
       socket.destroy();
       return;
     }
@@ -99,7 +101,7 @@ export class Acceptor {
     if (served.value?.secure === true || client?.proxyProtocol !== undefined) {
       this.#arriving.set(new Arrival(socket, served, this.#arrivals), accepted);
     } else {
-      this.#begin(accepted, socket, { about: plainlyArrived(socket), first: null });
+      this.#begin(accepted, socket, { about: plainlyArrived(socket, served), first: null });
     }
   }
 
@@ -239,13 +241,8 @@ interface Accepted {
   readonly port: number;
 }
 
-function plainlyArrived(socket: Socket): Arrived {
-  return {
-    clientAddress: socket.remoteAddress ?? "",
-    localAddress: socket.localAddress ?? "",
-    localPort: socket.localPort ?? 0,
-    secure: null,
-  };
+function plainlyArrived(socket: Socket, served: Cell<LinkedSocket>): Arrived {
+  return { ...socketEnds(socket, served), secure: null };
 }
 
 function keepAlive(socket: Socket, policy: NonNullable<ClientPart["tcpKeepalive"]>): void {

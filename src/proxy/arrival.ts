@@ -9,15 +9,12 @@ import type { TLSSocket } from "node:tls";
 import { CLIENT_HELLO_BYTES_MAX, readClientHello } from "./client-hello.ts";
 import { PROXY_HEADER_BYTES_MAX, readProxyHeader, type ProxyHeader } from "./proxy-protocol.ts";
 import type { Cell, LinkedListener, LinkedSocket } from "./snapshot.ts";
+import { socketEnds, type SocketEnds } from "./socket-ends.ts";
 import type { Timed, TimerWheel } from "./timer-wheel.ts";
 import { ALERT, isAdmitted, isVerified, release, type TlsContexts } from "./tls.ts";
 
-/** What was found out about a connection. */
-export interface Arrived {
-  /** Of the client, as the socket has it or as a proxy before this one has told. */
-  readonly clientAddress: string;
-  readonly localAddress: string;
-  readonly localPort: number;
+/** What was found out about a connection: its ends as the socket has them or as a proxy has told. */
+export interface Arrived extends SocketEnds {
   /** Null: plain text. */
   readonly secure: Secure | null;
 }
@@ -229,11 +226,11 @@ export class Arrival implements Timed {
     this.#state = OVER;
     this.#deps.wheel.cancel(this);
     const { source, destination } = this.#header ?? { source: null, destination: null };
-    const own = this.#socket;
+    const own = socketEnds(this.#socket, this.#served);
     const about: Arrived = {
-      clientAddress: source?.address ?? own.remoteAddress ?? "",
-      localAddress: destination?.address ?? own.localAddress ?? "",
-      localPort: destination?.port ?? own.localPort ?? 0,
+      clientAddress: source?.address ?? own.clientAddress,
+      localAddress: destination?.address ?? own.localAddress,
+      localPort: destination?.port ?? own.localPort,
       secure,
     };
     this.#deps.events.arrived(this, socket, about, first);

@@ -20,6 +20,7 @@ import type { ReadBuffer } from "./read-buffer.ts";
 import { isSaneId } from "./request-id.ts";
 import { RequestBody } from "./request-body.ts";
 import { respondError } from "./respond.ts";
+import { breakConnection } from "./socket-handle.ts";
 import type { Timed } from "./timer-wheel.ts";
 import { Tunnel, type TunnelHost } from "./tunnel.ts";
 
@@ -479,7 +480,7 @@ export class Connection implements Timed, Client, ClientConnection {
     this.#state = CLOSED;
     this.#pending = null;
     this.plane.wheel.cancel(this);
-    if (reset) this.#socket.resetAndDestroy();
+    if (reset) breakConnection(this.#socket);
     else this.#socket.destroy();
     this.#options.onClosed(this);
   }

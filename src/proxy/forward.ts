@@ -164,7 +164,7 @@ function ownLines(x: Exchange): readonly (readonly [string, string])[] {
   const certLines = clientCert === "" ? [] : ([["x-forwarded-client-cert", clientCert]] as const);
   return [
     ...certLines,
-    ["x-forwarded-for", peer.clientAddress],
+    ...(peer.hasAddress ? ([["x-forwarded-for", peer.clientAddress]] as const) : []),
     ["x-forwarded-proto", peer.scheme],
     ["x-forwarded-port", String(peer.localPort)],
     ["x-forwarded-host", x.head.authority],

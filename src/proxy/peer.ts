@@ -16,12 +16,13 @@ import {
   type ForwardedClientCert,
 } from "./forwarded-client-cert.ts";
 import type { Timeouts } from "./plane.ts";
+import { UNIX_CLIENT } from "./socket-ends.ts";
 
 export interface PeerOptions {
   readonly protocol: "HTTP/1.1" | "HTTP/2.0";
   /** What the client speaks where a proxy before this one has told; absent: what is spoken here. */
   readonly scheme?: "http" | "https";
-  /** Of the client, as the socket has it or as a trusted proxy has told it. */
+  /** Of the client, as the socket has it or as a trusted proxy has told it; or UNIX_CLIENT. */
   readonly clientAddress: string;
   readonly localAddress: string;
   readonly localPort: number;
@@ -40,6 +41,8 @@ export class Peer {
   readonly scheme: "http" | "https";
   readonly protocol: "HTTP/1.1" | "HTTP/2.0";
   readonly clientAddress: string;
+  /** A client of a Unix socket has none, and X-Forwarded-For, which lists addresses, is left out. */
+  readonly hasAddress: boolean;
   readonly localPort: number;
   readonly serverName: string;
   readonly secure: Secure | null;
@@ -78,7 +81,9 @@ export class Peer {
     this.localPort = options.localPort;
     this.serverName = secure?.serverName ?? "";
     this.localAuthority = authorityOf(options.localAddress, this.localPort);
-    this.#forwardedLines = `x-forwarded-for: ${this.clientAddress}\r\nx-forwarded-proto: ${this.scheme}\r\nx-forwarded-port: ${this.localPort}\r\n`;
+    this.hasAddress = this.clientAddress !== UNIX_CLIENT;
+    const forwardedFor = this.hasAddress ? `x-forwarded-for: ${this.clientAddress}\r\n` : "";
+    this.#forwardedLines = `${forwardedFor}x-forwarded-proto: ${this.scheme}\r\nx-forwarded-port: ${this.localPort}\r\n`;
     const subject = secure?.clientCertificate;
     const certificate =
       subject === undefined ? "" : `,"client_subject":${jsonText(subjectText(subject))}`;

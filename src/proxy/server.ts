@@ -6,6 +6,7 @@
 import type { MessagePort } from "node:worker_threads";
 import type { Clock } from "../base/clock.ts";
 import { systemRandom, type Random } from "../base/random.ts";
+import { unixPath } from "../compile/address.ts";
 import type { PartKey } from "../compile/program.ts";
 import type { PartFailure } from "../process/messages.ts";
 import type { Sampler } from "../trace/trace-context.ts";
@@ -51,6 +52,8 @@ export interface DataPlaneOptions {
   readonly connections?: ConnectionCounts;
   /** Whether other workers listen on the same addresses. */
   readonly reusePort?: boolean;
+  /** Whether Unix sockets are this worker's; by default they are. One worker has them all. */
+  readonly unixSockets?: boolean;
   readonly timeouts?: Partial<Timeouts>;
   /** Whose spans are exported; absent where nothing is traced. */
   readonly sampler?: Sampler | undefined;
@@ -66,6 +69,7 @@ export class DataPlane {
   readonly #listeners = new Map<PartKey, Listener>();
   readonly #acceptor: Acceptor;
   readonly #reusePort: boolean;
+  readonly #unixSockets: boolean;
   readonly #workerRow: number;
   #sweepAtMs = 0;
   #droppedSeen = 0;
@@ -80,6 +84,7 @@ export class DataPlane {
     const wheel = new TimerWheel((nowMs) => this.#tick(nowMs));
     const outbox = new Outbox(onBug);
     this.#reusePort = options.reusePort ?? false;
+    this.#unixSockets = options.unixSockets ?? true;
     this.#workerRow = metrics.row(WORKER_KEY.route, WORKER_KEY.armId);
     this.#plane = {
       metrics,
@@ -129,6 +134,7 @@ export class DataPlane {
     for (const [key, served] of snapshot.sockets) {
       if (this.#listeners.has(key) || served.value === undefined) continue;
       if (this.#drained !== undefined) continue;
+      if (!this.#unixSockets && unixPath(served.value.part.address) !== undefined) continue;
       const failure = await this.#listen(key, served);
       if (failure !== undefined) failures.push({ key, message: failure });
     }

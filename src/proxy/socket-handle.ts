@@ -63,6 +63,20 @@ export function writeHandleOf(socket: Socket): WriteHandle | undefined {
   return complete ? (handle as WriteHandle) : undefined;
 }
 
+/**
+ * Ends a connection so that its end cannot pass for an orderly one: by a reset of TCP, below TLS where
+ * there is that, for node:tls says goodbye whichever way it ends. A Unix socket has no reset.
+ */
+export function breakConnection(socket: Socket): void {
+  const below = (Reflect.get(socket, "_parent") as Socket | null | undefined) ?? socket;
+  try {
+    below.resetAndDestroy();
+  } catch {
+    // Not TCP.
+  }
+  socket.destroy();
+}
+
 /** Who takes what a read brought: `length` bytes at the beginning of `from`. */
 export interface Reader {
   read(from: ReadBuffer, length: number): void;

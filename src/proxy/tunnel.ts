@@ -13,6 +13,7 @@ import type { Plane } from "./plane.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
 import type { Reader } from "./socket-handle.ts";
 import type { EndedBy } from "./termination.ts";
+import { breakConnection } from "./socket-handle.ts";
 import type { Timed } from "./timer-wheel.ts";
 import { TunnelWriter } from "./tunnel-writer.ts";
 
@@ -272,9 +273,9 @@ class TunnelEnd implements Reader {
   }
 
   close(reset: boolean): void {
-    const { socket, direct, onDone } = this.#host;
+    const { socket, onDone } = this.#host;
     this.writer.send();
-    if (reset && direct) socket.resetAndDestroy();
+    if (reset) breakConnection(socket);
     else socket.destroy();
     onDone?.();
   }

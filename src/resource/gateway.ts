@@ -164,19 +164,51 @@ interface ListenerShape {
   readonly tls?: z.infer<typeof tls>;
 }
 
+/** The type of an address that is the path of a Unix socket (Gateway API: domain-prefixed types). */
+export const UNIX_SOCKET = "sluice.dev/UnixSocket";
+
+/** sun_path holds 108 bytes on Linux, the last of them NUL (unix(7)). */
+const UNIX_PATH_BYTES_MAX = 107;
+/** Absolute and in its shortest spelling, so that one socket has one name. */
+const UNIX_PATH = /^(?:\/(?!\.{1,2}(?:\/|$))[^/\p{Cc}]+)+$/u;
+
 const address = object({
-  type: choice(["IPAddress"], ["Hostname", "NamedAddress"])
+  type: choice(["IPAddress", UNIX_SOCKET], ["Hostname", "NamedAddress"])
     .default("IPAddress")
     .describe("Kind of address."),
   value: z
     .string()
     .max(253)
-    .refine((value) => isIP(value) !== 0, {
-      error: ({ input }) => `must be an IP address, is ${quoted(input)}`,
-    })
     .exactOptional()
-    .describe("The IP address to bind; every address of the host where absent."),
-});
+    .describe(
+      "The IP address to bind, every address of the host where absent; or the path of the socket.",
+    ),
+}).superRefine(
+  ...throughout(({ type, value }: AddressShape, refuse) => {
+    if (type === UNIX_SOCKET) {
+      const problem = unixPathProblem(value ?? "");
+      if (problem !== undefined) refuse(["value"], problem);
+    } else if (value !== undefined && isIP(value) === 0) {
+      refuse(["value"], `must be an IP address, is ${quoted(value)}`);
+    }
+  }),
+);
+
+interface AddressShape {
+  readonly type: string;
+  readonly value?: string;
+}
+
+/** Undefined where a Unix socket can be at `path`. */
+export function unixPathProblem(path: string): string | undefined {
+  if (!UNIX_PATH.test(path)) {
+    return `must be an absolute path without empty, "." and ".." segments, is ${quoted(path)}`;
+  }
+  const bytes = new TextEncoder().encode(path).length;
+  return bytes > UNIX_PATH_BYTES_MAX
+    ? `must be at most ${UNIX_PATH_BYTES_MAX} bytes, is ${bytes} bytes long`
+    : undefined;
+}
 
 const frontendTls = object({
   validation: object({

@@ -29,6 +29,10 @@ for (const secure of [false, true]) {
     before(async () => {
       app = await origin((seen, response) => {
         if (seen.url === "/chunked") response.write("a piece, ");
+        if (seen.url === "/broken") {
+          response.write("a piece", () => response.destroy());
+          return;
+        }
         if (seen.url === "/large") response.setHeader("content-length", BODY.length);
         response.end(seen.body || (seen.url === "/large" ? BODY : "ok"));
       });
@@ -92,6 +96,19 @@ for (const secure of [false, true]) {
         assert.equal(await curl(`${url}/chunked`), "a piece, ok\n1.1 200 1\n");
         assert.match(await curl("--http1.0", `${url}/chunked`), /^a piece, ok\n1\.[01] 200 1\n$/);
         assert.equal(requests.at(-1)?.url, "/chunked");
+      });
+
+      test("an answer that breaks off is an error to a client that reads up to the end", async () => {
+        const broken = run("curl", [
+          ...(secure ? ["--insecure"] : []),
+          "--http1.0",
+          `${url}/broken`,
+        ]);
+        await assert.rejects(broken, ({ code, stdout }: { code: number; stdout: string }) => {
+          // CURLE_RECV_ERROR: a reset, or TLS without its goodbye.
+          return code === 56 && stdout === "a piece";
+        });
+        assert.equal(await curl(`${url}/`), "ok\n1.1 200 1\n");
       });
 
       test("a form with a file", async () => {

@@ -58,7 +58,7 @@ export function addServeCommands(program: Command): void {
     .requiredOption("--to <url>", "where requests go")
     .option("--canary <url>", "a new version, which gets a rising share of the requests")
     .option("--steps <percents>", "the shares, in whole percents", "5,25,50")
-    .option("--listen <[ip]:port>", "where the gateway listens", ":8080")
+    .option("--listen <address>", "where the gateway listens: [ip]:port or unix:/path", ":8080")
     .addHelpText(
       "after",
       examples(

@@ -118,7 +118,7 @@ async function play(options: DemoOptions, dataDirectory: string): Promise<number
 /** Everything but the Backend: its versions are the story. */
 function resources(port: number): readonly ResourceDraft[] {
   return [
-    starterGateway(port, "127.0.0.1"),
+    starterGateway(port, { type: "IPAddress", value: "127.0.0.1" }),
     starterRoute(NAME),
     starterAnalysis(),
     starterRollout(NAME, WEIGHTS, STEP_PAUSE),
