@@ -108,10 +108,25 @@ function shapeOf(
   if (own?.policy.spec.mergeType === undefined) return own;
   const outer = closest(attached, { ...rule, key: NO_ROUTE, section: undefined });
   if (outer === undefined) return own;
-  const spec = applyMergePatch(outer.policy.spec, own.policy.spec) as BackendTrafficPolicySpec;
+  const spec = mergeSpecs(outer.policy.spec, own.policy.spec);
   // Limits count in the buckets of the policy that they stand in.
   const named = own.policy.spec.rateLimit === undefined ? outer.policy : own.policy;
   return { policy: { ...named, spec }, scope: outer.scope };
+}
+
+/** Of fields that exclude one another those of the closer policy alone are taken. */
+function mergeSpecs(
+  outer: BackendTrafficPolicySpec,
+  own: BackendTrafficPolicySpec,
+): BackendTrafficPolicySpec {
+  const merged = applyMergePatch(outer, own) as BackendTrafficPolicySpec;
+  const compressor = own.compressor ?? own.compression ?? outer.compressor ?? outer.compression;
+  const split = own.split ?? outer.split;
+  return {
+    ...merged,
+    ...(compressor !== undefined && { compressor }),
+    ...(split !== undefined && { split }),
+  };
 }
 
 /** A key that no policy names, so that those of the Gateway alone are found. */

@@ -367,3 +367,32 @@ test("an extension that changes what another filter changes is refused, whicheve
     }
   }
 });
+
+test("of fields that exclude one another a merged policy has the closer one", () => {
+  const policy = (name: string, target: string, spec: string): string =>
+    `\napiVersion: sluice.dev/v1alpha1\nkind: BackendTrafficPolicy\nmetadata: {name: ${name}}\n` +
+    `spec: {targetRefs: [{group: gateway.networking.k8s.io, ${target}}], ${spec}}\n`;
+  const set = ResourceSet.parse(
+    [
+      gateway("edge", "{name: a, protocol: HTTP, port: 80}"),
+      route("r", "{name: edge}"),
+      policy(
+        "outer",
+        "kind: Gateway, name: edge",
+        "compressor: [{type: Gzip}], split: {hash: {header: x-user}}",
+      ),
+      policy(
+        "own",
+        "kind: HTTPRoute, name: r",
+        "mergeType: JSONMerge, compression: [{type: Zstd}], split: {hash: {cookie: user}}",
+      ),
+    ].join("---"),
+  );
+  const rule = compile(set).parts.get("rule/HTTPRoute/default/r/0@default/edge");
+  assert.ok(rule?.type === "rule");
+  assert.deepEqual(
+    rule.compression?.encodings.map(({ name }) => name),
+    ["zstd"],
+  );
+  assert.deepEqual(rule.splitHash, { type: "cookie", name: "user" });
+});
