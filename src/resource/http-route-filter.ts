@@ -42,13 +42,24 @@ function checkBody(body: Body, refuse: Refuse): void {
   }
 }
 
-const directResponse = object(
+/** Status codes whose responses have no body (RFC 9110 §15.3.5, §15.3.6, §15.4.5). */
+const BODILESS: readonly number[] = [204, 205, 304];
+
+const directResponseFields = object(
   {
     contentType: headerValue().exactOptional().describe("Content-Type of the response."),
     body: bodyFields.superRefine(across(checkBody)).exactOptional().describe("Its body."),
     statusCode: integer(200, 599).default(200).describe("Its status code."),
   },
   { unsupported: ["header"] },
+);
+
+const directResponse = directResponseFields.superRefine(
+  across((value: z.infer<typeof directResponseFields>, refuse) => {
+    const { statusCode, body } = value;
+    if (body === undefined || !BODILESS.includes(statusCode)) return;
+    refuse(["body"], `must be absent for statusCode ${statusCode}, which has none`);
+  }),
 );
 
 /** What stands in a path, and \0 to \9 for what the expression found. */
