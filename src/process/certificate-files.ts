@@ -144,7 +144,12 @@ const READ_ERRORS: Readonly<Record<string, string>> = {
 
 function readText(file: string): string | { readonly problem: string } {
   try {
-    if (statSync(file).size > FILE_BYTES_MAX) {
+    const stat = statSync(file);
+    // A pipe or a device may have no end, and whoever reads it waits.
+    if (!stat.isFile() && !stat.isDirectory()) {
+      return { problem: `${file} cannot be a certificate: it is no regular file` };
+    }
+    if (stat.size > FILE_BYTES_MAX) {
       return { problem: `${file} cannot be a certificate: it is larger than 1 MiB` };
     }
     return readFileSync(file, "latin1");

@@ -1,5 +1,6 @@
 /** Certificates in files: read, watched, and kept while what the files hold cannot be served. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, renameSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -159,3 +160,10 @@ for (const [name, chain, privateKey, says] of WRONG) {
     assert.doesNotMatch(found?.problem ?? "", /BEGIN|MIG/);
   });
 }
+
+test("wrong: a pipe, which would be read for ever", () => {
+  execFileSync("mkfifo", [certificate]);
+  writeFileSync(key, A.privateKey);
+  const found = readCertificateFiles([gateway()]).get(filePairKey({ certificate, key }));
+  assert.match(found?.problem ?? "", /cert\.pem cannot be a certificate: it is no regular file/);
+});
