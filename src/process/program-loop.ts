@@ -31,6 +31,8 @@ export interface ProgramLoopOptions {
 
 /** A socket that could not be opened is tried again this often. */
 const PROBE_AGAIN_MS = 2000;
+/** After a round that failed all is compiled again after this. */
+const ROUND_AGAIN_MS = 1000;
 /** Statuses that the disk refused are offered to it again after this. */
 const STATUSES_AGAIN_MS = 1000;
 /** How long the start waits for workers to say what they hold. */
@@ -50,10 +52,11 @@ export class ProgramLoop {
   #running = false;
   /** Set when sockets that could not be opened are to be tried again. */
   #probeDue = false;
-  /** Set when a certificate in a file is another one. */
-  #filesDue = false;
+  /** Set when all is to be compiled: a certificate in a file is another one, or a round has failed. */
+  #wholeDue = false;
   readonly #files: CertificateFiles;
   #cancelProbe: (() => void) | undefined;
+  #cancelRound: (() => void) | undefined;
   #served = false;
   #writing = false;
   #statusesDue = false;
@@ -67,14 +70,15 @@ export class ProgramLoop {
     this.#files = new CertificateFiles({
       clock: options.clock,
       onChange: () => {
-        this.#filesDue = true;
+        this.#wholeDue = true;
         void this.#run();
       },
     });
   }
 
-  /** Stops looking at files. */
+  /** Stops looking at files and trying again. */
   close(): void {
+    this.#cancelRound?.();
     this.#files.close();
   }
 
@@ -175,12 +179,20 @@ export class ProgramLoop {
     if (this.#running || !this.#served) return;
     this.#running = true;
     try {
-      while (this.#changes.length > 0 || this.#probeDue || this.#filesDue) await this.#round();
+      while (this.#changes.length > 0 || this.#probeDue || this.#wholeDue) await this.#round();
     } catch (error) {
       this.#options.log.error({ err: error }, "compiling failed");
+      this.#roundLater();
     } finally {
       this.#running = false;
     }
+  }
+
+  /** What a round that failed was about is forgotten, so that the next one is about everything. */
+  #roundLater(): void {
+    this.#wholeDue = true;
+    this.#cancelRound?.();
+    this.#cancelRound = this.#options.clock.after(ROUND_AGAIN_MS, () => void this.#run());
   }
 
   async #round(): Promise<void> {
@@ -207,10 +219,10 @@ export class ProgramLoop {
   }
 
   #recompile(before: Compiled, changes: readonly ResourceChange[]): Compiled {
-    if (!this.#probeDue && !this.#filesDue) return recompile(before, this.#input(), changes);
+    if (!this.#probeDue && !this.#wholeDue) return recompile(before, this.#input(), changes);
     if (this.#probeDue) this.#unavailable = new Map();
     this.#probeDue = false;
-    this.#filesDue = false;
+    this.#wholeDue = false;
     return compile(this.#input(), before);
   }
 

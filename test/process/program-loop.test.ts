@@ -97,6 +97,36 @@ test("a Gateway whose class becomes another's has no status of ours, but keeps o
   store.close();
 });
 
+test("a change whose compilation failed is compiled with what comes after it", async () => {
+  let failing = false;
+  const { clock, store, started, acknowledge } = await world((under) => ({
+    ...bound(under),
+    list: (kind, namespace) => {
+      if (failing) throw new Error("a bug of the compiler");
+      return under.list(kind, namespace);
+    },
+  }));
+  acknowledge();
+  await started;
+  await settle(10);
+  failing = true;
+  const port = (listener: number, name: string) => ({
+    ...shop.gateway(listener),
+    metadata: { name, namespace: shop.NAMESPACE },
+  });
+  await store.commit([{ op: "create", resource: port(8081, "lost") }]);
+  await settle(10);
+  await store.commit([{ op: "create", resource: port(8082, "next") }]);
+  await settle(10);
+  failing = false;
+  await clock.advanceSettled(1000);
+  acknowledge();
+  await settle(10);
+  const programmed = store.list("Gateway").map((one) => [one.metadata.name, isProgrammed(one)]);
+  assert.deepEqual(Object.fromEntries(programmed), { edge: true, lost: true, next: true });
+  store.close();
+});
+
 function bound(store: Store): Store {
   return {
     resourceVersion: store.resourceVersion,
