@@ -9,6 +9,7 @@ import type { ClientTrafficPolicy } from "../resource/client-traffic-policy.ts";
 import { parseQuantity } from "../resource/quantity.ts";
 import type { ConditionDraft } from "../resource/resource.ts";
 import { keyOf } from "../resource/resource.ts";
+import { addressCovers } from "./address.ts";
 import { compareAge, fullName } from "./age.ts";
 import type { AncestorStatusDraft, CompileInput, StatusDraft } from "./compiled.ts";
 import { isHttps } from "./listeners.ts";
@@ -119,19 +120,32 @@ function overruledOn(
   listeners: readonly ListenerNode[],
 ): ConditionDraft | undefined {
   for (const own of listeners.filter((one) => one.policy === policy)) {
-    const here = listeners.filter(
-      (one) =>
-        one.spec.port === own.spec.port &&
-        one.addresses.some((address) => own.addresses.includes(address)),
-    );
-    const governing = socketPolicy(here);
-    if (governing === undefined || !isOverruled(policy, governing, own.tls !== undefined)) continue;
-    const message =
-      `Connections of port ${own.spec.port} are those of the older ClientTrafficPolicy ` +
-      `${fullName(governing)}, which says otherwise`;
-    return { type: "Accepted", status: "False", reason: "Conflicted", message };
+    for (const here of sharedSockets(own, listeners)) {
+      const governing = socketPolicy(here);
+      if (governing === undefined || !isOverruled(policy, governing, own.tls !== undefined)) {
+        continue;
+      }
+      const message =
+        `Connections of port ${own.spec.port} are those of the older ClientTrafficPolicy ` +
+        `${fullName(governing)}, which says otherwise`;
+      return { type: "Accepted", status: "False", reason: "Conflicted", message };
+    }
   }
   return undefined;
+}
+
+/** The listeners of each socket that a listener is on: of its own addresses, and of narrower ones. */
+function sharedSockets(
+  own: ListenerNode,
+  listeners: readonly ListenerNode[],
+): readonly (readonly ListenerNode[])[] {
+  const ofPort = listeners.filter((one) => one.spec.port === own.spec.port);
+  const isOn = ({ addresses }: ListenerNode, address: string): boolean =>
+    addresses.some((one) => addressCovers(one, address));
+  const sockets = new Set(ofPort.flatMap(({ addresses }) => addresses));
+  return [...sockets]
+    .filter((address) => isOn(own, address))
+    .map((address) => ofPort.filter((one) => isOn(one, address)));
 }
 
 /** Nobody shall believe that clients are verified where TLS does not end. */

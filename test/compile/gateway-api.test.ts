@@ -396,3 +396,32 @@ test("of fields that exclude one another a merged policy has the closer one", ()
   );
   assert.deepEqual(rule.splitHash, { type: "cookie", name: "user" });
 });
+
+test("a policy whose connections another one governs on some address is told so", () => {
+  const bound = (name: string, address: string): string =>
+    gateway(name, "{name: a, protocol: HTTP, port: 80, hostname: NAME.example}")
+      .replace("NAME", name)
+      .replace("{gatewayClassName: sluice,", `{gatewayClassName: sluice, ${address}`);
+  const policy = (name: string, target: string, limit: number): string =>
+    `\napiVersion: sluice.dev/v1alpha1\nkind: ClientTrafficPolicy\nmetadata: {name: ${name}}\n` +
+    `spec: {targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: ${target}}], ` +
+    `connection: {connectionLimit: {value: ${limit}}}}\n`;
+  for (const [older, younger] of [
+    ["any", "one"],
+    ["one", "any"],
+  ] as const) {
+    const set = ResourceSet.parse(
+      [
+        bound("any", ""),
+        bound("one", "addresses: [{value: 127.0.0.1}], "),
+        policy("older", older, 10),
+        policy("younger", younger, 20),
+      ].join("---"),
+    );
+    const said = ["older", "younger"].map((name) => {
+      const [ancestor] = draftOf(set, "ClientTrafficPolicy", name).ancestors ?? [];
+      return textOf(ancestor?.conditions ?? [], "Accepted");
+    });
+    assert.deepEqual(said, ["Accepted=True Accepted", "Accepted=False Conflicted"]);
+  }
+});
