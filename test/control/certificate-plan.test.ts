@@ -175,6 +175,20 @@ const PLANS: readonly {
     wakeDays: 1 / 24,
   },
   {
+    name: "an attempt has failed, and the CA asks for a week",
+    seen: seen({ pair: ABSENT, certificate: failed(T0 + 7 * DAY_MS) }),
+    step: "rest",
+    ready: "DoesNotExist",
+    wakeDays: 7,
+  },
+  {
+    name: "an attempt has failed by a clock that was years ahead, and was set back since",
+    seen: seen({ pair: ABSENT, certificate: failed(T0 + 3650 * DAY_MS) }),
+    step: "begin",
+    reason: "DoesNotExist",
+    ready: "DoesNotExist",
+  },
+  {
     name: "it has waited",
     seen: seen({ pair: ABSENT, certificate: failed(T0) }),
     step: "begin",

@@ -1,5 +1,8 @@
 /** What a CA says when it does not do what it was asked. */
 
+/** How long a CA may ask for patience at most: its longest limits are for a week. */
+export const RETRY_AFTER_MS_MAX = 7 * 24 * 3_600_000;
+
 /** What a CA answered that was not a success, or that it could not be reached. */
 export class AcmeError extends Error {
   /** "urn:ietf:params:acme:error:…", or "" where it said none. */

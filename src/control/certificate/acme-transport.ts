@@ -8,7 +8,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { Agent, type Dispatcher, request } from "undici";
 import { axios } from "acme-client";
 import { isJsonObject } from "../../base/json.ts";
-import { AcmeError, type Problem } from "./acme-error.ts";
+import { AcmeError, type Problem, RETRY_AFTER_MS_MAX } from "./acme-error.ts";
 
 interface Call {
   readonly dispatcher: Dispatcher;
@@ -122,9 +122,6 @@ function problemOf({ statusCode, headers }: Dispatcher.ResponseData, text: strin
     retryAfterMs: retryAfterMs(headers),
   };
 }
-
-/** What a CA may ask for at most: its longest limits are for a week. */
-const RETRY_AFTER_MS_MAX = 7 * 24 * 3_600_000;
 
 /** RFC 9110 §10.2.3: seconds, or a date, which is measured by the CA's own clock. */
 function retryAfterMs(headers: Dispatcher.ResponseData["headers"]): number {

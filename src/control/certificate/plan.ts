@@ -7,6 +7,7 @@ import { parseDuration } from "../../base/duration.ts";
 import type { Order } from "../../resource/acme.ts";
 import type { Certificate } from "../../resource/certificate.ts";
 import type { ConditionDraft } from "../../resource/resource.ts";
+import { RETRY_AFTER_MS_MAX } from "./acme-error.ts";
 import { conditionOf } from "./condition.ts";
 import type { KeyPairFacts, KeyPairReading } from "./key-pair.ts";
 
@@ -47,6 +48,8 @@ export interface CertificatePlan {
 
 const HOUR_MS = 3_600_000;
 const BACKOFF_MAX_MS = 32 * HOUR_MS;
+/** The longest that an attempt waits, the times of both rounded to seconds. */
+const WAIT_MS_MAX = Math.max(BACKOFF_MAX_MS * 1.1, RETRY_AFTER_MS_MAX) + 1000;
 
 /** How long the next attempt waits after so many failures; `random` in [0, 1) spreads them. */
 export function backoffMs(failures: number, random: number): number {
@@ -79,9 +82,11 @@ export function planCertificate(seen: CertificateSeen, nowMs: number): Certifica
   if (seen.rival !== undefined) return { ...rest, wakeAtMs: expiryMs };
   const cause = causeOf(seen, renewalMs, nowMs);
   if (cause === undefined) return { ...rest, wakeAtMs: renewalMs };
-  const notBeforeMs = nextAttemptMs(certificate);
-  if (notBeforeMs > nowMs)
-    return { ...rest, wakeAtMs: Math.min(notBeforeMs, expiryMs ?? Infinity) };
+  const waitsUntilMs = nextAttemptMs(certificate);
+  // A longer wait than any is one of a clock that was set back since.
+  if (waitsUntilMs > nowMs && waitsUntilMs <= nowMs + WAIT_MS_MAX) {
+    return { ...rest, wakeAtMs: Math.min(waitsUntilMs, expiryMs ?? Infinity) };
+  }
   return { ...plan, step: { type: "begin", ...cause }, issuing: undefined, wakeAtMs: undefined };
 }
 
