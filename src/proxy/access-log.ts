@@ -2,7 +2,7 @@
  * The access log: lines are joined in memory and written every 50 ms, one write in flight, never
  * waited for. A destination that is full or slow costs lines, which are counted, never traffic.
  */
-import { close, closeSync, open, openSync, write } from "node:fs";
+import { close, closeSync, fstatSync, open, openSync, write } from "node:fs";
 import { promisify } from "node:util";
 import type { Cancel, Clock } from "../base/clock.ts";
 
@@ -12,10 +12,16 @@ const CHUNK_BYTES = 256 * 1024;
 /** Chunks that may wait; what comes on top is dropped and counted. */
 const CHUNKS_MAX = 16;
 
+/**
+ * What goes to a pipe at once: it takes so many bytes whole (POSIX, PIPE_BUF), and longer writes of
+ * several workers are mingled where it is full.
+ */
+const PIPE_BYTES = 4096;
+const LINE_END = 0x0a;
+
 interface Chunk {
   readonly bytes: Buffer;
   readonly length: number;
-  readonly lines: number;
 }
 
 /** Where the next line goes: it is written to `bytes` from `used` on, and `lineTo` says where it ends. */
@@ -59,8 +65,8 @@ export const NO_ACCESS_LOG: ReopenableLog = {
  */
 export function openAccessLog(destination: string, clock: Clock): ReopenableLog {
   if (destination === "") return NO_ACCESS_LOG;
-  if (destination === "-") return new FileLog("", STANDARD_OUTPUT, clock);
-  return new FileLog(destination, openSync(destination, "a", FILE_MODE), clock);
+  const descriptor = destination === "-" ? STANDARD_OUTPUT : openSync(destination, "a", FILE_MODE);
+  return new FileLog(destination === "-" ? "" : destination, descriptor, clock);
 }
 
 const STANDARD_OUTPUT = 1;
@@ -70,6 +76,8 @@ const openFile = promisify(open);
 class FileLog implements ReopenableLog, LogRoom {
   readonly #path: string;
   #descriptor: number;
+  /** What is written at once ends with a line if it can, and is no longer than this. */
+  readonly #pieceBytes: number;
   /** Opened and taken into use between two chunks, so that no line stands in two files. */
   #next: number | undefined;
   #closed = false;
@@ -90,6 +98,8 @@ class FileLog implements ReopenableLog, LogRoom {
   constructor(path: string, descriptor: number, clock: Clock) {
     this.#path = path;
     this.#descriptor = descriptor;
+    const status = fstatSync(descriptor);
+    this.#pieceBytes = status.isFIFO() || status.isSocket() ? PIPE_BYTES : CHUNK_BYTES;
     this.#clock = clock;
   }
 
@@ -158,7 +168,7 @@ class FileLog implements ReopenableLog, LogRoom {
   /** Puts the present chunk among those to be written, and begins another one. */
   #seal(): void {
     if (this.#full.length >= CHUNKS_MAX || this.#lines === 0) return;
-    this.#full.push({ bytes: this.bytes, length: this.used, lines: this.#lines });
+    this.#full.push({ bytes: this.bytes, length: this.used });
     this.bytes = this.#spare ?? Buffer.allocUnsafeSlow(CHUNK_BYTES);
     this.#spare = undefined;
     this.used = 0;
@@ -177,13 +187,15 @@ class FileLog implements ReopenableLog, LogRoom {
   }
 
   #write(chunk: Chunk, offset: number): void {
-    const { bytes, length, lines } = chunk;
-    write(this.#descriptor, bytes, offset, length - offset, null, (error, written) => {
+    const { bytes, length } = chunk;
+    const piece = Math.min(length - offset, this.#pieceBytes);
+    const end = length - offset === piece ? length : lineEndIn(bytes, offset, offset + piece);
+    write(this.#descriptor, bytes, offset, end - offset, null, (error, written) => {
       if (error === null && offset + written < length && written > 0) {
         this.#write(chunk, offset + written);
         return;
       }
-      if (error !== null) this.#dropped += lines;
+      if (error !== null) this.#dropped += linesIn(bytes.subarray(offset, length));
       this.#full.shift();
       this.#spare = bytes;
       this.#writing = false;
@@ -198,6 +210,18 @@ class FileLog implements ReopenableLog, LogRoom {
       idle?.();
     });
   }
+}
+
+/** Where the last line ends that lies in `bytes` from `from` to `to`; `to` where none does. */
+function lineEndIn(bytes: Buffer, from: number, to: number): number {
+  const at = bytes.lastIndexOf(LINE_END, to - 1);
+  return at < from ? to : at + 1;
+}
+
+function linesIn(bytes: Buffer): number {
+  let lines = 0;
+  for (let at = bytes.indexOf(LINE_END); at !== -1; at = bytes.indexOf(LINE_END, at + 1)) lines++;
+  return lines;
 }
 
 /** Characters that JSON or a reader of latin1 text needs escaped. */

@@ -3,6 +3,8 @@
  * phase took; as JSON or by a template; all requests or a share; through a rotation of its file.
  */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { mkdtempSync, readFileSync, renameSync, rmSync, existsSync, unlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -270,6 +272,27 @@ describe("a sample", () => {
     await client.responses(1);
     assert.deepEqual(lines, []);
   });
+});
+
+test("workers that share a standard output tear none of each other's lines", async () => {
+  // A pipe, whose reader does not keep up: writes of any length would be cut where it is full.
+  const script = path.join(import.meta.dirname, "../support/log-writer.ts");
+  const child = spawn("sh", ["-c", '"$0" "$1" | cat', process.execPath, script]);
+  child.stdout.setEncoding("latin1");
+  child.stderr.setEncoding("latin1");
+  let text = "";
+  let dropped = "";
+  child.stderr.on("data", (more: string) => (dropped += more));
+  child.stdout.on("data", (more: string) => {
+    text += more;
+    child.stdout.pause();
+    setImmediate(() => child.stdout.resume());
+  });
+  await once(child, "close");
+  const lines = text.trimEnd().split("\n");
+  for (const line of lines) assert.doesNotThrow(() => JSON.parse(line), line);
+  const droppedSum = dropped.split("\n").reduce((sum, count) => sum + Number(count), 0);
+  assert.equal(lines.length + droppedSum, 24_000);
 });
 
 describe("reopening", () => {
