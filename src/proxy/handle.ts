@@ -11,7 +11,7 @@ import { detectClient, detectScheme, type AddressDetection } from "./client-addr
 import { isPreflight } from "./cors.ts";
 import type { Exchange } from "./exchange.ts";
 import { upstreamHead } from "./forward.ts";
-import { isAmbiguous, isMisdirected, matchRule } from "./match.ts";
+import { isAmbiguous, isMisdirected, isOutdated, matchRule } from "./match.ts";
 import { grpcTimeoutMs } from "./grpc.ts";
 import { HTTP2 } from "../http2/request.ts";
 import type { KnownHead } from "./known-head.ts";
@@ -39,11 +39,8 @@ export function handle(x: Exchange, socket: LinkedSocket | undefined): void {
     respondRedirect(x, TEMPORARY_REDIRECT, unescapedTarget(x.head));
     return;
   }
-  const { secure } = x.peer;
-  if (secure !== null && isMisdirected(socket, secure.listener.hostname, x.head.host)) {
-    respondError(x, "misdirected");
-    return;
-  }
+  const isSecure = x.peer.secure !== null || (socket !== undefined && socket.secure);
+  if (isSecure && !permitConnection(x, socket)) return;
   const matched = socket === undefined ? undefined : matchRule(socket, x.head);
   if (socket === undefined || matched === undefined) {
     respondError(x, "no_route");
@@ -112,6 +109,20 @@ function findClient(x: Exchange, detection: AddressDetection): boolean {
   const scheme = detectScheme(detection, x.head, clientAddress);
   x.peer = x.client.peer.speakingFor(address, scheme);
   return true;
+}
+
+/** Whether a connection with TLS, or to a port that has it, may carry this request; else 421. */
+function permitConnection(x: Exchange, socket: LinkedSocket | undefined): boolean {
+  const { secure } = x.peer;
+  const { host } = x.head;
+  const outdated = socket !== undefined && isOutdated(socket, secure, host);
+  if (!outdated && (secure === null || !isMisdirected(socket, secure.listener.hostname, host))) {
+    return true;
+  }
+  // Another connection is let in, or is not, by what holds now.
+  if (outdated) x.head.keepAlive = false;
+  respondError(x, "misdirected");
+  return false;
 }
 
 /** Refuses by name what this gateway does not do; true where the request may go on. */

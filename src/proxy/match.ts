@@ -9,6 +9,7 @@
  * served only where that makes no difference to its rule.
  */
 import { comparedPath, otherReading, type PathReading } from "../http1/path.ts";
+import type { Secure } from "./arrival.ts";
 import { isGrpc } from "./grpc.ts";
 import { parseQuery } from "./query.ts";
 import type { RequestFields } from "./request-fields.ts";
@@ -50,6 +51,18 @@ export function isMisdirected(
 ): boolean {
   const listener = socket?.listeners.find(host);
   return listener !== undefined && listener.hostname !== hostname;
+}
+
+/**
+ * Whether the listener of `host` takes others for its clients than it, or who stood in its place, did
+ * when the connection began: a change of the Program must not leave anybody in.
+ */
+export function isOutdated(socket: LinkedSocket, secure: Secure | null, host: string): boolean {
+  if (secure === null) return socket.secure;
+  const wanted = socket.listeners.find(host)?.tls?.part.clientValidation;
+  if (wanted === undefined) return false;
+  if (secure.clientCertificate === undefined) return wanted.mode === "required";
+  return secure.listener.tls?.part.clientValidation?.authorities !== wanted.authorities;
 }
 
 /**

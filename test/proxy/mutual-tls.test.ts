@@ -8,7 +8,12 @@ import type { ClientPart, ListenerTls, Part } from "../../src/compile/program.ts
 import { allocateSharedMemory } from "../../src/shared/memory.ts";
 import { TicketSecret } from "../../src/shared/tickets.ts";
 import { hasOpenssl, TestAuthority, type TestCertificate } from "../support/certificates.ts";
-import { type GatewayOptions, testGateway, type TestGateway } from "../support/gateway.ts";
+import {
+  type GatewayOptions,
+  oneRoute,
+  testGateway,
+  type TestGateway,
+} from "../support/gateway.ts";
 import {
   ask,
   privateKeys,
@@ -16,7 +21,7 @@ import {
   secureParts,
   type SecureListener,
 } from "../support/secure.ts";
-import { eventually, type Origin, origin } from "../support/upstream.ts";
+import { eventually, type Origin, origin, RawClient } from "../support/upstream.ts";
 
 type Mode = NonNullable<ListenerTls["clientValidation"]>["mode"];
 
@@ -116,6 +121,79 @@ describe("mutual TLS", { skip: hasOpenssl() ? false : "openssl makes the certifi
       });
     }
   }
+
+  const CHANGES: readonly [
+    name: string,
+    who: string,
+    before: SecureListener,
+    after: SecureListener,
+    status: 200 | 421,
+  ][] = [
+    ["asks for certificates", "known", open(""), listener("required"), 421],
+    ["asks no more", "known", listener("required"), open(""), 200],
+    ["insists on them", "known", listener("optional"), listener("required"), 200],
+    ["insists on them", "nobody", listener("optional"), listener("required"), 421],
+    ["insists no more", "known", listener("required"), listener("optional"), 200],
+    ["believes others", "known", listener("required"), believing("authorities/others"), 421],
+    ["has another of its own", "known", open(""), { ...open(""), certificates: ["other"] }, 200],
+  ];
+
+  function open(hostname: string): SecureListener {
+    return { hostname, certificates: ["own"] };
+  }
+
+  function believing(authorities: string): SecureListener {
+    return { ...open(""), tls: { clientValidation: { authorities, mode: "required" } } };
+  }
+
+  for (const [name, who, before, after, status] of CHANGES) {
+    test(`a listener ${name}: ${status} on the connection of ${who}`, async () => {
+      await using gateway = await gatewayWith([before]);
+      const socket = await secureConnect(gateway.port, as(who));
+      // The third time the head is a known one.
+      for (let count = 0; count < 3; count++) {
+        assert.match(await ask(socket, "shop.example"), /^HTTP\/1\.1 200 /);
+      }
+      const certificates = { ...served, other: served.own };
+      const route = { stable: [upstream.port] };
+      const others: Part = { ...authorities(), key: "authorities/others" } as Part;
+      const more = [authorities(), others];
+      const parts = secureParts({ listeners: [after], certificates, route, more });
+      await gateway.link(parts, privateKeys(certificates));
+      const count = upstream.requests.length;
+      const answer = await ask(socket, "shop.example");
+      assert.equal(answer.slice(9, 12), String(status));
+      assert.equal(upstream.requests.length - count, status === 200 ? 1 : 0);
+      if (status === 421) assert.match(answer, /\r\nconnection: close\r\n/);
+      socket.destroy();
+      assert.equal(await answerTo(gateway.port, as("known")), "HTTP/1.1 200");
+    });
+  }
+
+  test("a port that begins to speak TLS serves nobody on a plain connection", async () => {
+    const plain = oneRoute({ stable: [upstream.port] });
+    await using gateway = await testGateway({ parts: plain });
+    using client = new RawClient(gateway.port);
+    const get = "GET / HTTP/1.1\r\nHost: shop.example\r\n\r\n";
+    for (let count = 1; count <= 3; count++) {
+      client.send(get);
+      await client.responses(count);
+    }
+    const more = [authorities()];
+    const route = { stable: [upstream.port] };
+    const listeners = [listener("required")];
+    await gateway.link(
+      secureParts({ listeners, certificates: served, route, more }),
+      privateKeys(served),
+    );
+    client.send(get);
+    await client.until(({ ended }) => ended);
+    const answers = [...client.received.matchAll(/HTTP\/1\.1 (\d+)/g)];
+    assert.deepEqual(
+      answers.map(([, status]) => status),
+      ["200", "200", "200", "421"],
+    );
+  });
 
   test("without its authorities a listener lets nobody in", async () => {
     const route = { stable: [upstream.port] };
