@@ -264,14 +264,20 @@ describe("what goes by the client's address", () => {
     const parts = partsWith({ clientIpDetection: PROXY }, app.port);
     await using gateway = await testGateway({ parts });
     const session = connectHttp2(gateway.url);
-    for (const address of ["192.0.2.1", "192.0.2.2"]) {
-      const stream = session.request({ ":path": "/", "x-forwarded-for": `${address}, 127.0.0.2` });
-      stream.resume();
-      await once(stream, "end");
+    const asked: string[] = [];
+    // Often enough for a head to be known by its block, in turns with another's.
+    for (let round = 0; round < 6; round++) {
+      for (const address of ["192.0.2.1", "192.0.2.2"]) {
+        const forwarded = `${address}, 127.0.0.2`;
+        const stream = session.request({ ":path": "/", "x-forwarded-for": forwarded });
+        stream.resume();
+        await once(stream, "end");
+        asked.push(address);
+      }
     }
     session.destroy();
     const heard = app.requests.map(({ headers }) => headers["x-forwarded-for"]);
-    assert.deepEqual(heard, ["192.0.2.1", "192.0.2.2"]);
+    assert.deepEqual(heard, asked);
   });
 
   test("proxies that are believed tell whether they were asked by TLS", async () => {

@@ -1,7 +1,13 @@
 /** Sessions (GEP-1619): who comes back where, for how long, and what tokens do not tell. */
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { connect as connectHttp2, type IncomingHttpHeaders } from "node:http2";
+import {
+  connect as connectHttp2,
+  createServer as createHttp2Server,
+  type IncomingHttpHeaders,
+  type OutgoingHttpHeaders,
+} from "node:http2";
+import type { AddressInfo } from "node:net";
 import { describe, test } from "node:test";
 import { connect as connectTls } from "node:tls";
 import { systemClock } from "../../src/base/clock.ts";
@@ -65,6 +71,44 @@ async function named(name: string): Promise<Origin> {
   });
 }
 
+/** Several such origins, which are gone when the test ends. */
+async function allNamed(
+  ...names: string[]
+): Promise<AsyncDisposable & { readonly ports: number[] }> {
+  const apps = await Promise.all(names.map(named));
+  return {
+    ports: apps.map(({ port }) => port),
+    async [Symbol.asyncDispose]() {
+      for (const app of apps) await app[Symbol.asyncDispose]();
+    },
+  };
+}
+
+/** A server of gRPC that says its name in metadata, and whose calls all succeed. */
+async function grpcServer(name: string): Promise<Disposable & { readonly port: number }> {
+  const sessions = new Set<{ destroy(): void }>();
+  const server = createHttp2Server();
+  server.on("session", (session) => sessions.add(session));
+  server.on("stream", (stream) => {
+    stream.resume();
+    stream.respond(
+      { ":status": 200, "content-type": "application/grpc", "server-name": name },
+      { waitForTrailers: true },
+    );
+    stream.on("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
+    stream.end(Buffer.alloc(5));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  return {
+    port: (server.address() as AddressInfo).port,
+    [Symbol.dispose]() {
+      for (const session of sessions) session.destroy();
+      server.close();
+    },
+  };
+}
+
 function withSession(session: Partial<Session> = {}): { rule: Partial<RulePart> } {
   return { rule: { session: { ...SESSION, ...session } } };
 }
@@ -75,10 +119,9 @@ describe("a client", () => {
       session.type === "Cookie" ? `Cookie: sid=${token}\r\n` : `x-session: ${token}\r\n`;
 
     test(`${session.type}: comes back to the endpoint that it was given first`, async () => {
-      const apps = await Promise.all(["a", "b", "c", "d"].map(named));
-      const ports = apps.map(({ port }) => port);
+      await using apps = await allNamed("a", "b", "c", "d");
       await using gateway = await testGateway({
-        parts: oneRoute({ stable: ports, rule: { session } }),
+        parts: oneRoute({ stable: apps.ports, rule: { session } }),
       });
       const met = new Set<string>();
       for (let count = 0; count < 12; count++) {
@@ -92,7 +135,6 @@ describe("a client", () => {
         }
       }
       assert.equal(met.size, 4, "those without one are spread");
-      for (const app of apps) await app[Symbol.asyncDispose]();
     });
   }
 
@@ -110,8 +152,8 @@ describe("a client", () => {
   });
 
   test("is known to every worker, and after a restart", async () => {
-    const apps = await Promise.all(["a", "b", "c"].map(named));
-    const route = { stable: apps.map(({ port }) => port), ...withSession({ idleTimeoutMs: 1e6 }) };
+    await using apps = await allNamed("a", "b", "c");
+    const route = { stable: apps.ports, ...withSession({ idleTimeoutMs: 1e6 }) };
     const tokens: Answer[] = [];
     {
       await using one = await testGateway({ parts: oneRoute(route), random: seededRandom(1) });
@@ -124,13 +166,12 @@ describe("a client", () => {
         "",
       ]);
     }
-    for (const app of apps) await app[Symbol.asyncDispose]();
   });
 
   test("over HTTP/2, with its cookies in pieces", async () => {
-    const apps = await Promise.all(["a", "b", "c"].map(named));
+    await using apps = await allNamed("a", "b", "c");
     await using gateway = await testGateway({
-      parts: oneRoute({ stable: apps.map(({ port }) => port), ...withSession() }),
+      parts: oneRoute({ stable: apps.ports, ...withSession() }),
     });
     const session = connectHttp2(gateway.url);
     const request = async (cookie: string[]): Promise<readonly [string, string]> => {
@@ -146,7 +187,45 @@ describe("a client", () => {
       assert.deepEqual(await request(["x=y", cookie.split(";")[0] as string]), [body, ""]);
     }
     session.destroy();
-    for (const app of apps) await app[Symbol.asyncDispose]();
+  });
+
+  test("that calls by gRPC keeps its session in metadata", async () => {
+    using a = await grpcServer("a");
+    using b = await grpcServer("b");
+    using c = await grpcServer("c");
+    await using gateway = await testGateway({
+      parts: oneRoute({
+        stable: [a.port, b.port, c.port],
+        rule: { grpc: true, session: BY_HEADER },
+      }),
+    });
+    const session = connectHttp2(gateway.url);
+    const call = async (metadata: OutgoingHttpHeaders): Promise<IncomingHttpHeaders> => {
+      const stream = session.request({
+        ":method": "POST",
+        ":path": "/shop.Checkout/Pay",
+        "content-type": "application/grpc",
+        te: "trailers",
+        ...metadata,
+      });
+      stream.end(Buffer.alloc(5));
+      const [headers] = (await once(stream, "response")) as [IncomingHttpHeaders];
+      const trailers = once(stream, "trailers") as Promise<[IncomingHttpHeaders]>;
+      stream.resume();
+      assert.equal((await trailers)[0]["grpc-status"], "0");
+      return headers;
+    };
+    for (let count = 0; count < 6; count++) {
+      const first = await call({});
+      const token = String(first["x-session"]);
+      assert.match(token, /^[\w-]{22}$/);
+      for (let again = 0; again < 4; again++) {
+        const next = await call({ "x-session": token });
+        assert.equal(next["server-name"], first["server-name"]);
+        assert.equal(next["x-session"], undefined);
+      }
+    }
+    session.destroy();
   });
 
   test("with a WebSocket is told in the answer to its handshake", async () => {
@@ -293,9 +372,9 @@ describe("how long a session lasts", () => {
   test("one that is used goes on, and is told so now and then; its beginning stays", async () => {
     let shiftMs = 0;
     const clock = { ...systemClock, now: () => Date.now() + shiftMs };
-    const apps = await Promise.all(["a", "b", "c"].map(named));
+    await using apps = await allNamed("a", "b", "c");
     const times = { absoluteTimeoutMs: 3_000_000, idleTimeoutMs: 1_000_000 };
-    const parts = oneRoute({ stable: apps.map(({ port }) => port), ...withSession(times) });
+    const parts = oneRoute({ stable: apps.ports, ...withSession(times) });
     await using gateway = await testGateway({ parts, clock });
     const first = await ask(gateway.port);
     let { token } = first;
@@ -324,7 +403,6 @@ describe("how long a session lasts", () => {
     const session = linkSession({ ...SESSION, ...times });
     const head = { header: () => `sid=${token}` };
     assert.equal(readSession(session, head, Date.now() + shiftMs).name, "", "absolute");
-    for (const app of apps) await app[Symbol.asyncDispose]();
   });
 
   test("Permanent: the browser is told how long", async () => {
