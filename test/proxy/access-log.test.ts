@@ -9,6 +9,7 @@ import { mkdtempSync, readFileSync, renameSync, rmSync, existsSync, unlinkSync }
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { systemClock } from "../../src/base/clock.ts";
 import { seededRandom } from "../../src/base/random.ts";
 import { type AccessLog, openAccessLog } from "../../src/proxy/access-log.ts";
@@ -276,7 +277,7 @@ describe("a sample", () => {
 
 test("workers that share a standard output tear none of each other's lines", async () => {
   // A pipe, whose reader does not keep up: writes of any length would be cut where it is full.
-  const script = path.join(import.meta.dirname, "../support/log-writer.ts");
+  const script = fileURLToPath(new URL("../support/log-writer.ts", import.meta.url));
   const child = spawn("sh", ["-c", '"$0" "$1" | cat', process.execPath, script]);
   child.stdout.setEncoding("latin1");
   child.stderr.setEncoding("latin1");

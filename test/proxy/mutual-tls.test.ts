@@ -125,30 +125,36 @@ describe("mutual TLS", { skip: hasOpenssl() ? false : "openssl makes the certifi
   const CHANGES: readonly [
     name: string,
     who: string,
-    before: SecureListener,
-    after: SecureListener,
+    first: SecureListener,
+    second: SecureListener,
     status: 200 | 421,
   ][] = [
-    ["asks for certificates", "known", open(""), listener("required"), 421],
-    ["asks no more", "known", listener("required"), open(""), 200],
+    ["asks for certificates", "known", unguarded(), listener("required"), 421],
+    ["asks no more", "known", listener("required"), unguarded(), 200],
     ["insists on them", "known", listener("optional"), listener("required"), 200],
     ["insists on them", "nobody", listener("optional"), listener("required"), 421],
     ["insists no more", "known", listener("required"), listener("optional"), 200],
     ["believes others", "known", listener("required"), believing("authorities/others"), 421],
-    ["has another of its own", "known", open(""), { ...open(""), certificates: ["other"] }, 200],
+    [
+      "has another of its own",
+      "known",
+      unguarded(),
+      { ...unguarded(), certificates: ["other"] },
+      200,
+    ],
   ];
 
-  function open(hostname: string): SecureListener {
-    return { hostname, certificates: ["own"] };
+  function unguarded(): SecureListener {
+    return { hostname: "", certificates: ["own"] };
   }
 
-  function believing(authorities: string): SecureListener {
-    return { ...open(""), tls: { clientValidation: { authorities, mode: "required" } } };
+  function believing(key: string): SecureListener {
+    return { ...unguarded(), tls: { clientValidation: { authorities: key, mode: "required" } } };
   }
 
-  for (const [name, who, before, after, status] of CHANGES) {
+  for (const [name, who, first, second, status] of CHANGES) {
     test(`a listener ${name}: ${status} on the connection of ${who}`, async () => {
-      await using gateway = await gatewayWith([before]);
+      await using gateway = await gatewayWith([first]);
       const socket = await secureConnect(gateway.port, as(who));
       // The third time the head is a known one.
       for (let count = 0; count < 3; count++) {
@@ -158,7 +164,7 @@ describe("mutual TLS", { skip: hasOpenssl() ? false : "openssl makes the certifi
       const route = { stable: [upstream.port] };
       const others: Part = { ...authorities(), key: "authorities/others" } as Part;
       const more = [authorities(), others];
-      const parts = secureParts({ listeners: [after], certificates, route, more });
+      const parts = secureParts({ listeners: [second], certificates, route, more });
       await gateway.link(parts, privateKeys(certificates));
       const count = upstream.requests.length;
       const answer = await ask(socket, "shop.example");
