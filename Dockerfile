@@ -8,7 +8,7 @@
 # container's own: `docker exec` and the health check reach it, neighbours do not. For kubectl or
 # Prometheus, run with `--network host`, or beside it with `--network container:sluice`.
 #
-# Requests in flight get 30 seconds at the end: `docker stop -t 35`.
+# Requests in flight get 25 seconds from SIGTERM on (--drain-timeout): `docker stop -t 35`.
 # A test runs these steps (test/e2e/container.test.ts).
 
 FROM node:24-slim AS build
