@@ -16,6 +16,7 @@ import type {
   ParentReference,
   StatusDraft,
 } from "./compiled.ts";
+import { accepted, placeText } from "./policies.ts";
 import type { PoolTls } from "./program.ts";
 import { isOfKind, listOf } from "./stored.ts";
 
@@ -54,7 +55,7 @@ export function readBackendTls(deps: CertificateDeps): BackendTlsPolicies {
     const read = readPolicy(deps, policy);
     const { namespace } = policy.metadata;
     const targets = policy.spec.targetRefs.map((target) => {
-      const place = placeOf({ ...target, namespace }, target.sectionName);
+      const place = placeText({ ...target, namespace }, target.sectionName);
       const missing = missingTarget(deps, namespace, target);
       const older = places.get(place);
       if (missing !== undefined) return { target, accepted: missing };
@@ -72,17 +73,10 @@ export function readBackendTls(deps: CertificateDeps): BackendTlsPolicies {
     policies,
     backendTlsOf: (target) => {
       const { portName } = target;
-      const ofPort = portName === undefined ? undefined : places.get(placeOf(target, portName));
-      return (ofPort ?? places.get(placeOf(target)))?.read.result;
+      const ofPort = portName === undefined ? undefined : places.get(placeText(target, portName));
+      return (ofPort ?? places.get(placeText(target)))?.read.result;
     },
   };
-}
-
-function placeOf(
-  { kind, namespace, name }: { readonly kind: string; namespace: string; name: string },
-  section = "",
-): string {
-  return `${kind}/${namespace}/${name}/${section}`;
 }
 
 function missingTarget(
@@ -143,11 +137,6 @@ function unresolved(problems: readonly AuthorityProblem[]): ConditionDraft & { m
   const reason = problems[0]?.reason ?? "InvalidCACertificateRef";
   const message = problems.map((one) => one.message).join("; ");
   return { type: "ResolvedRefs", status: "False", reason, message };
-}
-
-function accepted(reason: string, message: string): ConditionDraft {
-  const status = reason === "Accepted" ? "True" : "False";
-  return { type: "Accepted", status, reason, message };
 }
 
 /** The Gateways through which a backend is reached, as ancestors of its policy. */

@@ -232,7 +232,8 @@ export function placeText({ kind, namespace, name }: ResourceKey, section = ""):
   return `${kind}/${namespace}/${name}/${section}`;
 }
 
-function accepted(reason: string, message: string): ConditionDraft {
+/** The condition of a policy at one of its targets; `reason` is "Accepted" where it holds. */
+export function accepted(reason: string, message: string): ConditionDraft {
   const status = reason === "Accepted" ? "True" : "False";
   return { type: "Accepted", status, reason, message };
 }

@@ -11,6 +11,7 @@ import { mirror } from "./mirror-filter.ts";
 import { backendReferenceFields, GATEWAY_GROUP } from "./reference.ts";
 import { regexProblem } from "./regex.ts";
 import {
+  HOSTNAMES_COLUMN,
   checkParents,
   checkRules,
   headerMatch,
@@ -181,14 +182,5 @@ export const GRPC_ROUTE = defineKind({
     spec: specFields.superRefine(...throughout(checkSpec)).describe("Which calls go where."),
   },
   status: routeStatus,
-  columns: [
-    {
-      name: "Hostnames",
-      type: "string",
-      priority: 0,
-      description: "Hosts that the route serves.",
-      value: (resource) => (resource as GRPCRoute).spec.hostnames?.join(",") ?? "*",
-    },
-    column("Rules", "spec.rules", { type: "integer", priority: 1 }),
-  ],
+  columns: [HOSTNAMES_COLUMN, column("Rules", "spec.rules", { type: "integer", priority: 1 })],
 });

@@ -9,6 +9,7 @@ import { column, defineKind, type Typed } from "./kind.ts";
 import { regexProblem } from "./regex.ts";
 import { backendReferenceFields, GATEWAY_GROUP } from "./reference.ts";
 import {
+  HOSTNAMES_COLUMN,
   checkExpression,
   checkParents,
   checkRules,
@@ -197,14 +198,5 @@ export const HTTP_ROUTE = defineKind({
   description: "Which HTTP requests of a Gateway go to which backends.",
   fields: { spec: httpRouteSpec },
   status: routeStatus,
-  columns: [
-    {
-      name: "Hostnames",
-      type: "string",
-      priority: 0,
-      description: "Hosts that the route serves.",
-      value: (resource) => (resource as HTTPRoute).spec.hostnames?.join(",") ?? "*",
-    },
-    column("Rules", "spec.rules", { type: "integer", priority: 1 }),
-  ],
+  columns: [HOSTNAMES_COLUMN, column("Rules", "spec.rules", { type: "integer", priority: 1 })],
 });

@@ -8,6 +8,7 @@ import { parseDuration } from "../base/duration.ts";
 import { conditions } from "./condition.ts";
 import { gatewayDuration, headerName, hostname } from "./format.ts";
 import { checkOwned } from "./header-filter.ts";
+import type { Column } from "./kind.ts";
 import { parentReference } from "./reference.ts";
 import { regexProblem } from "./regex.ts";
 import {
@@ -189,6 +190,17 @@ function clash(a: z.infer<typeof parentReference>, b: z.infer<typeof parentRefer
   if (a.sectionName !== b.sectionName) return false;
   return a.port === undefined || b.port === undefined || a.port === b.port;
 }
+
+export const HOSTNAMES_COLUMN: Column = {
+  name: "Hostnames",
+  type: "string",
+  priority: 0,
+  description: "Hosts that the route serves.",
+  value: ({ spec }) => {
+    const hostnames = spec?.["hostnames"];
+    return Array.isArray(hostnames) ? hostnames.join(",") : "*";
+  },
+};
 
 /** The status of every kind of route (Gateway API RouteStatus). */
 export const routeStatus = z
