@@ -21,6 +21,8 @@ import { isOurClass } from "./gateway-class.ts";
 import type { MayRefer } from "./grants.ts";
 import type { ListenerNode } from "./listeners.ts";
 import type { PartSet } from "./part-set.ts";
+import { overriddenBy } from "./policy-overrides.ts";
+import type { Holding } from "./policy-overrides.ts";
 import type { RulePart } from "./program.ts";
 import { listOf } from "./stored.ts";
 import type { StoredKinds } from "./stored.ts";
@@ -171,20 +173,52 @@ function attachPolicies<Kind extends PolicyKind>(
   compileOne: (policy: StoredKinds[Kind]) => ConditionDraft | undefined,
 ): ReadonlyMap<string, StoredKinds[Kind]> {
   const attached = new Map<string, StoredKinds[Kind]>();
+  const found: { readonly policy: StoredKinds[Kind]; readonly targets: AttachedTarget[] }[] = [];
   for (const policy of listOf(deps.input, kind).toSorted(compareAge)) {
     const own = compileOne(policy);
-    const ancestors: AncestorStatusDraft[] = [];
+    const targets: AttachedTarget[] = [];
     for (const target of policy.spec.targetRefs) {
       const ancestorRef = { ...target, namespace: policy.metadata.namespace };
-      if (ancestors.some((one) => jsonEqual(one.ancestorRef, ancestorRef))) continue;
+      if (targets.some((one) => jsonEqual(one.ancestorRef, ancestorRef))) continue;
       const first = attachOne(deps.input, attached, { policy, target });
       if (first === undefined) continue;
-      ancestors.push({ ancestorRef, conditions: own === undefined ? [first] : [first, own] });
+      const holding = first.status === "True" ? holdingOf(policy, target) : undefined;
+      targets.push({
+        ancestorRef,
+        holding,
+        conditions: own === undefined ? [first] : [first, own],
+      });
     }
-    const key = keyOf(policy);
-    deps.statuses.push({ key, generation: policy.metadata.generation, ancestors });
+    found.push({ policy, targets });
+  }
+  const all = found.flatMap(({ targets }) => targets.flatMap(({ holding }) => holding ?? []));
+  const find = deps.input.get.bind(deps.input);
+  for (const { policy, targets } of found) {
+    const ancestors = targets.map(({ ancestorRef, holding, conditions }): AncestorStatusDraft => {
+      const overridden = holding === undefined ? undefined : overriddenBy(holding, all, find);
+      return {
+        ancestorRef,
+        conditions: overridden === undefined ? conditions : [...conditions, overridden],
+      };
+    });
+    const { generation } = policy.metadata;
+    deps.statuses.push({ key: keyOf(policy), generation, ancestors });
   }
   return attached;
+}
+
+interface AttachedTarget extends AncestorStatusDraft {
+  /** Undefined where the policy does not hold for the target. */
+  readonly holding: Holding | undefined;
+}
+
+function holdingOf({ metadata, spec }: Policy, target: PolicyTarget): Holding {
+  const { kind, name, sectionName } = target;
+  return {
+    target: { kind, namespace: metadata.namespace, name },
+    section: sectionName,
+    merges: "mergeType" in spec && spec.mergeType !== undefined,
+  };
 }
 
 /** The condition `Accepted`; undefined where the target is a Gateway of another class. */

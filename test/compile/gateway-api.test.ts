@@ -425,3 +425,39 @@ test("a policy whose connections another one governs on some address is told so"
     assert.deepEqual(said, ["Accepted=True Accepted", "Accepted=False Conflicted"]);
   }
 });
+
+test("a policy of a Gateway says for which listeners and routes another one holds", () => {
+  const policy = (name: string, target: string, more = ""): string =>
+    `\napiVersion: sluice.dev/v1alpha1\nkind: BackendTrafficPolicy\nmetadata: {name: ${name}}\n` +
+    `spec: {targetRefs: [{group: gateway.networking.k8s.io, ${target}}], retry: {}${more}}\n`;
+  const set = ResourceSet.parse(
+    [
+      gateway("edge", "{name: a, protocol: HTTP, port: 80}, {name: b, protocol: HTTP, port: 81}"),
+      gateway("inner", "{name: a, protocol: HTTP, port: 82}"),
+      route("on-b", "{name: edge, sectionName: b}"),
+      route("merged", "{name: edge}"),
+      route("else", "{name: inner}"),
+      policy("gateway", "kind: Gateway, name: edge"),
+      policy("listener-a", "kind: Gateway, name: edge, sectionName: a"),
+      policy("listener-b", "kind: Gateway, name: edge, sectionName: b"),
+      policy("on-b", "kind: HTTPRoute, name: on-b"),
+      policy("on-b-too", "kind: HTTPRoute, name: on-b"),
+      policy("merged", "kind: HTTPRoute, name: merged", ", mergeType: JSONMerge"),
+      policy("else", "kind: HTTPRoute, name: else"),
+    ].join("---"),
+  );
+  const said = (name: string): string | undefined => {
+    const [ancestor] = draftOf(set, "BackendTrafficPolicy", name).ancestors ?? [];
+    return ancestor?.conditions.find(({ type }) => type === "Overridden")?.message;
+  };
+  assert.equal(
+    said("gateway"),
+    "Policies of their own hold for Gateway default/edge (a), Gateway default/edge (b), " +
+      "HTTPRoute default/on-b",
+  );
+  assert.equal(said("listener-a"), undefined);
+  assert.equal(said("listener-b"), "Policies of their own hold for HTTPRoute default/on-b");
+  assert.equal(said("on-b"), undefined);
+  const problems = problemsOf(compile(set)).map(({ resource }) => resource);
+  assert.ok(!problems.some(({ kind, name }) => kind.endsWith("Policy") && name === "gateway"));
+});
