@@ -110,11 +110,12 @@ export class Acceptor {
     socket: Socket,
     { about, first }: { readonly about: Arrived; readonly first: Buffer | null },
   ): void {
-    const settings = (about.secure?.listener ?? served.value)?.client?.value;
+    const client = (about.secure?.listener ?? served.value)?.client ?? null;
+    const settings = client?.value;
     const of = {
       ...about,
       settings: settings?.part,
-      detection: settings?.detection ?? null,
+      client,
       timeouts: settings === undefined ? this.#plane.timeouts : this.#timeoutsOf(settings),
     };
     const onClosed = (connection: ClientConnection): void => {

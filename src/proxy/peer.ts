@@ -16,6 +16,7 @@ import {
   type ForwardedClientCert,
 } from "./forwarded-client-cert.ts";
 import type { Timeouts } from "./plane.ts";
+import type { Cell, LinkedClient } from "./snapshot.ts";
 import { UNIX_CLIENT } from "./socket-ends.ts";
 
 export interface PeerOptions {
@@ -30,8 +31,8 @@ export interface PeerOptions {
   readonly secure: Secure | null;
   /** The policy that holds for the client, if there is one. */
   readonly settings: ClientPart | undefined;
-  /** Null: the client is who connects. */
-  readonly detection: AddressDetection | null;
+  /** Where that policy is kept: its changes hold for the next request. Null where there is none. */
+  readonly client: Cell<LinkedClient> | null;
   readonly timeouts: Timeouts;
 }
 
@@ -47,17 +48,14 @@ export class Peer {
   readonly serverName: string;
   readonly secure: Secure | null;
   readonly settings: ClientPart | undefined;
-  /** How the clients of requests are found where they are not who connects; null: they are. */
-  readonly detection: AddressDetection | null;
   readonly timeouts: Timeouts;
-  /** How paths of requests are read; undefined: as usual. */
-  readonly path: PathReading | undefined;
   /** What requests say of the client's certificate, and of those that proxies before this one saw. */
   readonly clientCert: ForwardedClientCert | null;
   /** Address and port of this end, for requests that name no host. */
   readonly localAuthority: string;
   /** What a line of the access log says of the client, between request id and method. */
   readonly logged: string;
+  readonly #client: Cell<LinkedClient> | null;
   readonly #forwardedLines: string;
   /** What another client of this connection is made of; null where there is none. */
   readonly #options: PeerOptions | null;
@@ -71,10 +69,9 @@ export class Peer {
     this.scheme = options.scheme ?? (secure === null ? "http" : "https");
     this.secure = secure;
     this.settings = settings;
-    this.detection = options.detection;
-    this.#options = options.detection === null ? null : options;
+    this.#client = options.client;
+    this.#options = options.client === null ? null : options;
     this.timeouts = options.timeouts;
-    this.path = settings?.path;
     this.clientCert = forwardedClientCert(settings?.forwardedClientCert, secure);
     this.protocol = options.protocol;
     this.clientAddress = plainAddress(options.clientAddress);
@@ -88,6 +85,16 @@ export class Peer {
     const certificate =
       subject === undefined ? "" : `,"client_subject":${jsonText(subjectText(subject))}`;
     this.logged = `","client":"${this.clientAddress}"${certificate},"protocol":"${this.protocol}","method":"`;
+  }
+
+  /** How the clients of requests are found where they are not who connects; null: they are. */
+  get detection(): AddressDetection | null {
+    return this.#client === null ? null : (this.#client.value?.detection ?? null);
+  }
+
+  /** How paths of requests are read; undefined: as usual. */
+  get path(): PathReading | undefined {
+    return this.#client === null ? undefined : this.#client.value?.part.path;
   }
 
   /**

@@ -314,6 +314,27 @@ describe("what goes by the client's address", () => {
     }
   });
 
+  test("who is believed no more is not believed on connections that are there", async () => {
+    await using app = await origin();
+    await using gateway = await testGateway({
+      parts: partsWith({ clientIpDetection: PROXY, path: {} }, app.port),
+    });
+    using client = new RawClient(gateway.port);
+    const heard = async (): Promise<unknown> => {
+      for (let count = 0; count < 4; count++) await ask(client, get("192.0.2.1"));
+      return app.requests.at(-1)?.headers["x-forwarded-for"];
+    };
+    assert.equal(await heard(), "192.0.2.1");
+    await gateway.link(partsWith({ clientIpDetection: CIDRS("10.0.0.0/8") }, app.port));
+    assert.equal(await heard(), "127.0.0.1");
+    await gateway.link(partsWith({ clientIpDetection: HOPS(1) }, app.port));
+    assert.equal(await heard(), "192.0.2.1");
+    await gateway.link(partsWith({ path: { escapedSlashes: "RejectRequest" } }, app.port));
+    assert.equal(await heard(), "127.0.0.1");
+    const escaped = get("").replace("GET /", "GET /a%2Fb");
+    assert.deepEqual(statuses(await ask(client, escaped)), [400]);
+  });
+
   test("behind the PROXY protocol, who it names is who connects", async () => {
     await using app = await origin();
     const settings = {
