@@ -1,16 +1,23 @@
 /**
  * Header blocks that repeat. Peers that say the same again mostly send the same bytes again, and as long as
- * the dynamic table has not changed they mean the same: they are recognised where they lie. A
- * connection remembers a few; what has not come again when there is no more room goes first.
+ * the dynamic table has not changed they mean the same: they are recognised where they lie. So are those that
+ * refer to nothing in that table, though they may add to it. A connection remembers a few; what has not
+ * come again when there is no more room goes first.
  */
+import type { Field } from "./field.ts";
 
 const BLOCKS_MAX = 8;
 const BLOCK_BYTES_MAX = 1024;
 
-interface Remembered<K> {
+/** The version of the table that a block has which means the same with any. */
+export const ANY_VERSION = -1;
+
+export interface Remembered<K> {
   bytes: Buffer;
   length: number;
   version: number;
+  /** What it adds to the table each time. */
+  adds: readonly Field[];
   /** Nothing follows the block. */
   ended: boolean;
   /** It has come again since it was last passed over. */
@@ -27,13 +34,14 @@ export class BlockMemory<K> {
     bytes: Buffer,
     { start, end }: { start: number; end: number },
     { version, ended }: { version: number; ended: boolean },
-  ): K | null {
+  ): Remembered<K> | null {
     const length = end - start;
     for (const block of this.#blocks) {
-      if (block.length !== length || block.version !== version || block.ended !== ended) continue;
+      if (block.length !== length || block.ended !== ended) continue;
+      if (block.version !== version && block.version !== ANY_VERSION) continue;
       if (!isSame(block.bytes, bytes, start, length)) continue;
       block.used = true;
-      return block.known;
+      return block;
     }
     return null;
   }
@@ -42,7 +50,7 @@ export class BlockMemory<K> {
   note(
     bytes: Buffer,
     { start, end }: { start: number; end: number },
-    { version, ended, known }: { version: number; ended: boolean; known: K },
+    about: Pick<Remembered<K>, "version" | "adds" | "ended" | "known">,
   ): void {
     const length = end - start;
     if (length > BLOCK_BYTES_MAX) return;
@@ -50,16 +58,17 @@ export class BlockMemory<K> {
     if (blocks.length < BLOCKS_MAX) {
       const own = Buffer.allocUnsafeSlow(roomFor(length));
       bytes.copy(own, 0, start, end);
-      blocks.push({ bytes: own, length, version, ended, used: false, known });
+      blocks.push({ bytes: own, length, used: false, ...about });
       return;
     }
     const block = this.#leastUsed();
     if (block.bytes.length < length) block.bytes = Buffer.allocUnsafeSlow(roomFor(length));
     bytes.copy(block.bytes, 0, start, end);
     block.length = length;
-    block.version = version;
-    block.ended = ended;
-    block.known = known;
+    block.version = about.version;
+    block.adds = about.adds;
+    block.ended = about.ended;
+    block.known = about.known;
   }
 
   #leastUsed(): Remembered<K> {

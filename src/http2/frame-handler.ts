@@ -3,7 +3,8 @@
  * connection: what RFC 9113 calls a stream error resets the stream, what it calls a connection error
  * ends the session with a GOAWAY.
  */
-import { BlockMemory } from "./block-memory.ts";
+import { ANY_VERSION, BlockMemory } from "./block-memory.ts";
+import type { Field } from "./field.ts";
 import { FieldList } from "./field-list.ts";
 import {
   COMPRESSION_ERROR,
@@ -48,6 +49,8 @@ const BLOCK_FRAMES_MAX = 64;
 
 type Range = { readonly start: number; readonly end: number };
 type Head = { readonly type: number; readonly flags: number; readonly id: number };
+
+const NO_FIELDS: readonly Field[] = [];
 
 /** What all blocks of a worker are read into. */
 const list = new FieldList();
@@ -298,15 +301,21 @@ export class FrameHandler<K> implements FrameTaker {
     const ended = (flags & END_STREAM) !== 0;
     const { version } = this.#decoder;
     const range = { start, end };
-    const known = this.#blocks.find(bytes, range, { version, ended });
+    const found = this.#blocks.find(bytes, range, { version, ended });
+    const known = found === null ? null : found.known;
     this.#block = null;
-    if (known === null) {
+    if (found !== null) {
+      for (const field of found.adds) this.#decoder.add(field);
+    } else {
       list.clear();
       if (!this.#decoder.decode(bytes, range, list)) {
         this.fault(COMPRESSION_ERROR);
         return;
       }
-      if (this.#decoder.version === version) this.#block = { bytes, start, end, version, ended };
+      const { depends } = this.#decoder;
+      if (!depends || this.#decoder.version === version) {
+        this.#block = { bytes, start, end, version: depends ? version : ANY_VERSION, ended };
+      }
     }
     const session = this.#session;
     const stream = session.streams.get(id);
@@ -367,13 +376,15 @@ export class FrameHandler<K> implements FrameTaker {
   }
 
   /**
-   * Remembers what the block that is being read says, to be found when it comes again. Blocks that change
-   * the table are not: they never say the same again.
+   * Remembers what the block that is being read says, to be found when it comes again. Blocks that refer
+   * to the table and change it are not: they never say the same again.
    */
   remember(known: K): void {
     const block = this.#block;
     if (block === null) return;
     const { version, ended } = block;
-    this.#blocks.note(block.bytes, block, { version, ended, known });
+    const { added } = this.#decoder;
+    const adds = added.length === 0 ? NO_FIELDS : [...added];
+    this.#blocks.note(block.bytes, block, { version, adds, ended, known });
   }
 }

@@ -21,9 +21,13 @@ let decoded = Buffer.allocUnsafeSlow(4096);
 export class HpackDecoder {
   /** Changes with the table: a block that was read before says the same as long as it does not. */
   version = 0;
+  /** Whether the last block says something else where the table is another one, or changes its size. */
+  depends = false;
+  /** What the last block has added to the table. */
+  readonly added: Field[] = [];
   readonly #ring: (Field | undefined)[] = [];
   /** Entries that were ever added, and how many of them the table still holds. */
-  #added = 0;
+  #addedCount = 0;
   #count = 0;
   #bytes = 0;
   #bytesMax = TABLE_BYTES_MAX;
@@ -37,6 +41,8 @@ export class HpackDecoder {
     this.#at = start;
     this.#end = end;
     this.#failed = false;
+    this.depends = false;
+    this.added.length = 0;
     // Changes of the table's size stand at the beginning of a block (RFC 7541 §4.2).
     while (this.#at < end && ((bytes[this.#at] as number) & 0xe0) === 0x20) this.#resize(bytes);
     while (this.#at < end && !this.#failed) {
@@ -62,6 +68,7 @@ export class HpackDecoder {
     this.#bytesMax = max;
     this.#evict(0);
     this.version++;
+    this.depends = true;
   }
 
   #literalIndexed(bytes: Buffer, list: FieldList): void {
@@ -70,7 +77,8 @@ export class HpackDecoder {
     const value = this.#string(bytes);
     if (this.#failed) return;
     const field = new Field(name, value);
-    this.#add(field);
+    this.add(field);
+    this.added.push(field);
     list.add(field);
   }
 
@@ -92,28 +100,32 @@ export class HpackDecoder {
   /** Undefined, and failed, where there is none. */
   #fieldAt(index: number): Field | undefined {
     if (index > 0 && index <= STATIC_COUNT) return STATIC_FIELDS[index - 1];
+    this.depends = true;
     const back = index - STATIC_COUNT;
     if (back <= 0 || back > this.#count) {
       this.#failed = true;
       return undefined;
     }
-    return this.#ring[(this.#added - back) & (RING - 1)];
+    return this.#ring[(this.#addedCount - back) & (RING - 1)];
   }
 
-  /** Adds an entry; one that the table cannot hold empties it (RFC 7541 §4.4). */
-  #add(field: Field): void {
+  /**
+   * Adds an entry, as blocks do; one that the table cannot hold empties it (RFC 7541 §4.4). A block that
+   * is recognised without being decoded has its entries added again.
+   */
+  add(field: Field): void {
     this.version++;
     this.#evict(field.size);
     if (field.size > this.#bytesMax) return;
-    this.#ring[this.#added & (RING - 1)] = field;
-    this.#added++;
+    this.#ring[this.#addedCount & (RING - 1)] = field;
+    this.#addedCount++;
     this.#count++;
     this.#bytes += field.size;
   }
 
   #evict(room: number): void {
     while (this.#count > 0 && this.#bytes + room > this.#bytesMax) {
-      const oldest = (this.#added - this.#count) & (RING - 1);
+      const oldest = (this.#addedCount - this.#count) & (RING - 1);
       this.#bytes -= (this.#ring[oldest] as Field).size;
       this.#ring[oldest] = undefined;
       this.#count--;

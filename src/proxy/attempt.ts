@@ -76,7 +76,7 @@ export function startAttempt(x: Exchange, arm: LinkedArm, fresh: Endpoint | null
   }
   x.endpointText = endpoint.text;
   // The time that the client takes for its body is not the arm's.
-  const first = x.attemptStartedMs === 0 && !x.head.hasBody;
+  const first = x.attemptStartedMs === 0 && x.bytesIn === 0;
   x.attemptStartedMs = first ? x.startedMs : performance.now();
   x.attempts++;
   const idle = fresh === null ? endpoint.takeIdle(part) : undefined;

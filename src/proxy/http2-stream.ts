@@ -89,7 +89,7 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
   #awaitBody(x: Exchange, nowMs: number): void {
     this.expectedBytes = x.head.contentLength;
     if (x.bodyEnded) return;
-    this.plane.wheel.schedule(this, nowMs + bodyWaitMs(this.peer.timeouts, x));
+    this.plane.wheel.schedule(this, nowMs + bodyWaitMs(this.peer.timeouts, x, nowMs));
   }
 
   bodyCame(bytes: Buffer, start: number, end: number): void {
@@ -98,7 +98,8 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
     if (x === null || x.finished) return;
     const slice = Buffer.allocUnsafe(end - start);
     bytes.copy(slice, 0, start, end);
-    this.plane.wheel.schedule(this, this.session.nowMs + bodyWaitMs(this.peer.timeouts, x));
+    const { nowMs } = this.session;
+    this.plane.wheel.schedule(this, nowMs + bodyWaitMs(this.peer.timeouts, x, nowMs));
     if (forwardBody(x, slice)) return;
     this.pauseBody();
     this.deadlineMs = Infinity;

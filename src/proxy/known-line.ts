@@ -24,6 +24,9 @@ let stamp = "";
 /** Between the time that the request and that its backend took. */
 const UPSTREAM_US = Buffer.from(PLAIN_TIMES);
 const NUMBER_CHARS_MAX = 16;
+/** What a line ends with before the number of bytes that the client got, where it sent none. */
+const BYTES_OUT = Buffer.from(',"bytesOut":');
+const NO_BYTES_IN = `0${BYTES_OUT.toString()}`;
 const TRACE_ID = Buffer.from(',"traceId":"');
 const TRACE_CHARS = TRACE_ID.length + TRACE_DIGITS + 1;
 /** Pairs of arm and endpoint whose pieces are kept. */
@@ -55,12 +58,12 @@ export class KnownLine {
     const { plane, arm } = x;
     if (x.status !== 200 || x.reason !== "ok" || arm === null || !isPlainTime(x, nowMs))
       return false;
-    if (x.attempts !== 1 || x.shielded || x.clientId !== "" || x.bytesIn !== 0) return false;
+    if (x.attempts !== 1 || x.shielded || x.clientId !== "") return false;
     const middle = this.#middle;
     const end = this.#endOf(x, arm);
     if (end === null) return false;
     const length = BEGINNING.length + REQUEST_ID_CHARS + middle.length + end.length;
-    const variable = UPSTREAM_US.length + 3 * NUMBER_CHARS_MAX + TRACE_CHARS + 2;
+    const variable = UPSTREAM_US.length + 4 * NUMBER_CHARS_MAX + TRACE_CHARS + 2;
     const room = plane.accessLog.room?.(length + variable);
     if (room === undefined || room === null) return false;
     const { bytes } = room;
@@ -80,7 +83,13 @@ export class KnownLine {
     bytes.set(UPSTREAM_US, at);
     at = putNumber(durationUs, bytes, at + UPSTREAM_US.length);
     bytes.set(end, at);
-    at = putNumber(x.bytesOut, bytes, at + end.length);
+    at += end.length;
+    if (x.bytesIn !== 0) {
+      at = putNumber(x.bytesIn, bytes, at - NO_BYTES_IN.length);
+      bytes.set(BYTES_OUT, at);
+      at += BYTES_OUT.length;
+    }
+    at = putNumber(x.bytesOut, bytes, at);
     if (x.trace !== null) at = putTrace(x.trace, bytes, at);
     bytes[at] = 0x7d;
     bytes[at + 1] = 0x0a;

@@ -93,9 +93,10 @@ export const DEFAULT_TIMEOUTS: Timeouts = {
 export function bodyWaitMs(
   { requestIdleMs, requestReceivedMs }: Timeouts,
   request: { readonly startedMs: number } | null,
+  nowMs = performance.now(),
 ): number {
   if (requestReceivedMs === Infinity || request === null) return requestIdleMs;
-  return Math.min(requestIdleMs, request.startedMs + requestReceivedMs - performance.now());
+  return Math.min(requestIdleMs, request.startedMs + requestReceivedMs - nowMs);
 }
 
 /**
