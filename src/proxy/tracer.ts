@@ -122,12 +122,15 @@ export class Tracer {
     const endpoint = (trace.endpoint as Endpoint).address;
     const part = pool.value?.part;
     const startMs = this.#wallTime.epochMs(x.attemptStartedMs);
+    const endMs = this.#wallTime.epochMs(nowMs);
+    // A head that came with the end of its response is rounded like it: none comes after its end.
+    const headMs = this.#wallTime.epochMs(x.attemptStartedMs + Math.max(x.upstreamHeadMs, 0));
     return {
       spanId: trace.attemptId,
       startMs,
       sentMs: x.dispatchedMs === -1 ? -1 : this.#wallTime.epochMs(x.dispatchedMs),
-      headMs: status === -1 ? -1 : startMs + Math.max(x.upstreamHeadMs, 0),
-      endMs: this.#wallTime.epochMs(nowMs),
+      headMs: status === -1 ? -1 : Math.min(headMs, endMs),
+      endMs,
       address: "unixPath" in endpoint ? endpoint.unixPath : endpoint.host,
       port: "unixPath" in endpoint ? -1 : endpoint.port,
       scheme: part?.tls === undefined ? "http" : "https",

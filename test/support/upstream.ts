@@ -211,14 +211,18 @@ export function statuses(text: string): number[] {
     .filter((status) => status >= 200);
 }
 
+/** Turns of the event loop after which `eventually` lets others have the processor between its looks. */
+const EAGER_TURNS = 100;
+
 /** Waits for a condition that no event announces. */
 export async function eventually(condition: () => boolean, timeoutMs = 5000): Promise<void> {
   const deadline = performance.now() + timeoutMs;
-  while (!condition()) {
+  for (let turns = 0; !condition(); turns++) {
     if (performance.now() > deadline)
       throw new Error(`Timed out waiting for ${condition.toString()}`);
     await new Promise((resolve) => {
-      setImmediate(resolve);
+      if (turns < EAGER_TURNS) setImmediate(resolve);
+      else setTimeout(resolve, 1);
     });
   }
 }
