@@ -6,6 +6,7 @@ import { truncateSync, writeFileSync } from "node:fs";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { chosenParts, runOptions, type RunOptions } from "./arguments.ts";
 import { wrk, type Load } from "./load.ts";
 import { report, say, withBench, type Bench } from "./machine.ts";
 import { ratioOf, residentBytes, round, runRounds, table } from "./measure.ts";
@@ -23,14 +24,10 @@ const SAMPLE_MS = 100;
 const BLANK_LINE = "\r\n\r\n";
 
 /** Arguments: rounds, seconds per run, and one part of the benchmark. */
-export async function benchBodies([
-  rounds = "5",
-  seconds = "3",
-  only,
-]: readonly string[]): Promise<void> {
-  const parts = only === undefined ? PARTS : [only];
+export async function benchBodies(args: readonly string[]): Promise<void> {
+  const options = runOptions(args, { rounds: 5, seconds: 3 });
+  const parts = chosenParts(PARTS, args[2]);
   await withBench(["nginx", "wrk"], async (bench) => {
-    const options = { rounds: Number(rounds), seconds: Number(seconds) };
     report({
       benchmark: "bodies",
       ...options,
@@ -40,10 +37,7 @@ export async function benchBodies([
   });
 }
 
-async function cpu(
-  bench: Bench,
-  options: { readonly rounds: number; readonly seconds: number },
-): Promise<object> {
+async function cpu(bench: Bench, options: RunOptions): Promise<object> {
   const file = path.join(bench.directory, "megabyte");
   writeFileSync(file, "");
   truncateSync(file, MEGABYTE);

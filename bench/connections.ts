@@ -7,6 +7,7 @@
 import { connect, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { connect as connectTls } from "node:tls";
+import { chosenParts, wholeNumber } from "./arguments.ts";
 import { makeCertificate, type Certificate } from "./certificate.ts";
 import { h2load, HEADERS, TARGET, wrk, type Load } from "./load.ts";
 import { report, say, withBench, type Bench, type Runner } from "./machine.ts";
@@ -25,8 +26,8 @@ const PARTS = ["plain", "tls"];
 
 /** Arguments: connections, and one part of the benchmark. */
 export async function benchConnections([count, only]: readonly string[]): Promise<void> {
-  const parts = only === undefined ? PARTS : [only];
-  const connections = Number(count ?? CONNECTIONS);
+  const parts = chosenParts(PARTS, only);
+  const connections = wholeNumber("connections", count, CONNECTIONS);
   await withBench(["nginx", "wrk", "h2load", "openssl"], async (bench) => {
     const ports = await startOrigins(bench);
     const figures: Record<string, object> = {};

@@ -5,6 +5,7 @@
  */
 import { writeFileSync } from "node:fs";
 import path from "node:path";
+import { chosenParts, runOptions, type RunOptions } from "./arguments.ts";
 import { makeCertificate, type Certificate } from "./certificate.ts";
 import { h2load, type Load } from "./load.ts";
 import { report, withBench, type Bench } from "./machine.ts";
@@ -19,19 +20,11 @@ const GRPC_TARGET = "/bench.Echo/Call";
 const GRPC_HEADERS = ["content-type: application/grpc", "te: trailers", "user-agent: bench"];
 const PARTS = ["http", "grpc", "grpcPlain"] as const;
 
-interface Options {
-  readonly rounds: number;
-  readonly seconds: number;
-}
-
 /** Arguments: rounds, seconds per run, and one part of the benchmark. */
-export async function benchH2([
-  rounds = "7",
-  seconds = "4",
-  only,
-]: readonly string[]): Promise<void> {
+export async function benchH2(args: readonly string[]): Promise<void> {
+  const options = runOptions(args);
+  const parts = chosenParts(PARTS, args[2]);
   await withBench(["nginx", "h2load", "openssl"], async (bench) => {
-    const options = { rounds: Number(rounds), seconds: Number(seconds) };
     const certificate = makeCertificate(bench.directory);
     const bodyFile = path.join(bench.directory, "message");
     writeFileSync(bodyFile, GRPC_MESSAGE, "latin1");
@@ -61,9 +54,7 @@ export async function benchH2([
         ),
     };
     const figures: Record<string, object> = {};
-    for (const part of PARTS) {
-      if (only === undefined || only === part) figures[part] = await runs[part]();
-    }
+    for (const part of parts) figures[part] = await runs[part]();
     report({ benchmark: "h2", connections: CONNECTIONS, streams: STREAMS, ...options, ...figures });
   });
 }
@@ -79,7 +70,7 @@ interface Compared {
 async function compare(
   bench: Bench,
   { name, ports, load, grpc = false, certificate }: Compared,
-  options: Options,
+  options: RunOptions,
 ): Promise<object> {
   const same = { ports, logs: true, ...(certificate === undefined ? {} : { certificate }) };
   const [ours, theirs] = [`sluice ${name}`, `nginx ${name}`];

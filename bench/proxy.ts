@@ -4,6 +4,7 @@
  * an access log. Then what requests take at a rate that is the same for all, and what a second worker
  * costs. See README.md.
  */
+import { chosenParts, runOptions, type RunOptions } from "./arguments.ts";
 import { openLoop } from "./latency.ts";
 import { startHaproxy } from "./haproxy.ts";
 import { CONNECTIONS, wrk } from "./load.ts";
@@ -27,22 +28,17 @@ import path from "node:path";
 const RATE = 10_000;
 const PARTS = ["cpu", "varied", "latency", "workers"];
 
-interface Options {
+interface Options extends RunOptions {
   readonly ports: Ports;
-  readonly rounds: number;
-  readonly seconds: number;
 }
 
 /** Arguments: rounds, seconds per run, and one part of the benchmark. */
-export async function benchProxy([
-  rounds = "7",
-  seconds = "4",
-  only,
-]: readonly string[]): Promise<void> {
-  const parts = only === undefined ? PARTS : [only];
+export async function benchProxy(args: readonly string[]): Promise<void> {
+  const runs = runOptions(args);
+  const parts = chosenParts(PARTS, args[2]);
   await withBench(["nginx", "wrk", "haproxy"], async (bench) => {
     const ports = await startOrigins(bench);
-    const options = { ports, rounds: Number(rounds), seconds: Number(seconds) };
+    const options = { ports, ...runs };
     report({
       benchmark: "proxy",
       rounds: options.rounds,

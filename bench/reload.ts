@@ -8,6 +8,7 @@ import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { wholeNumber } from "./arguments.ts";
 import { openLoop } from "./latency.ts";
 import { BOTH_CORES, report, say, withBench } from "./machine.ts";
 import { median, residentBytes, round } from "./measure.ts";
@@ -37,7 +38,8 @@ interface Change {
 }
 
 /** Arguments: how often each edit is made. */
-export async function benchReload([edits = "5"]: readonly string[]): Promise<void> {
+export async function benchReload([count]: readonly string[]): Promise<void> {
+  const edits = wholeNumber("edits", count, 5);
   await withBench(["nginx"], async (bench) => {
     const { stable } = await startOrigins(bench);
     const stallFile = path.join(bench.directory, "stalls");
@@ -58,7 +60,7 @@ export async function benchReload([edits = "5"]: readonly string[]): Promise<voi
     await openLoop(sluice, { rate: LOAD_PER_SECOND, seconds: 3, connections: 16 });
     const all = await changes.measure(changes.all(ROUTES));
     const memory = Math.round(residentBytes(sluice.process.pid as number) / 2 ** 20);
-    const rounds = Array.from({ length: Number(edits) }, (_, index) => index);
+    const rounds = Array.from({ length: edits }, (_, index) => index);
     const perEdit: Record<string, Measured[]> = {};
     for (const index of rounds) {
       for (const change of [changes.routeInFile(index), changes.routeByApi(index)]) {

@@ -1,5 +1,7 @@
 /** Runs one benchmark by its name: `npm run bench -- NAME`. Its last line is one JSON object. */
 
+import { ArgumentError } from "./arguments.ts";
+
 type Benchmark = (args: readonly string[]) => void | Promise<void>;
 
 const BENCHMARKS: Readonly<Record<string, () => Promise<Benchmark>>> = {
@@ -20,7 +22,12 @@ if (load === undefined) {
   process.stderr.write(`Usage: npm run bench -- ${Object.keys(BENCHMARKS).join("|")}\n`);
   process.exitCode = 2;
 } else {
-  await (
-    await load()
-  )(args);
+  const benchmark = await load();
+  try {
+    await benchmark(args);
+  } catch (error) {
+    if (!(error instanceof ArgumentError)) throw error;
+    process.stderr.write(`${name}: ${error.message}\n`);
+    process.exitCode = 2;
+  }
 }

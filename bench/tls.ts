@@ -2,6 +2,7 @@
  * What TLS costs: HTTP/1.1 with keep-alive over TLS 1.3, both sides with the same cipher and the same
  * key, to origins without TLS. CPU per request, Sluice against nginx, each with its access log.
  */
+import { runOptions } from "./arguments.ts";
 import { makeCertificate } from "./certificate.ts";
 import { h2load } from "./load.ts";
 import { report, withBench } from "./machine.ts";
@@ -10,7 +11,8 @@ import { startNginx, startOrigins } from "./nginx.ts";
 import { startSluice } from "./sluice.ts";
 
 /** Arguments: rounds and seconds per run. */
-export async function benchTls([rounds = "7", seconds = "4"]: readonly string[]): Promise<void> {
+export async function benchTls(args: readonly string[]): Promise<void> {
+  const options = runOptions(args);
   await withBench(["nginx", "h2load", "openssl"], async (bench) => {
     const ports = await startOrigins(bench);
     const certificate = makeCertificate(bench.directory);
@@ -18,12 +20,8 @@ export async function benchTls([rounds = "7", seconds = "4"]: readonly string[])
       await startNginx(bench, { ports, certificate, logs: true }),
       await startSluice(bench, { ports, certificate, logs: true }),
     ];
-    const measured = await runRounds(runners, {
-      load: h2load({ http1: true }),
-      rounds: Number(rounds),
-      seconds: Number(seconds),
-    });
+    const measured = await runRounds(runners, { load: h2load({ http1: true }), ...options });
     const ratio = ratioOf(measured, "sluice", "nginx");
-    report({ benchmark: "tls", rounds: Number(rounds), ratio, ...table(measured) });
+    report({ benchmark: "tls", rounds: options.rounds, ratio, ...table(measured) });
   });
 }

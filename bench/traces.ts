@@ -3,6 +3,7 @@
  * sampled, where a caller says so, where one in a hundred is, and where all are. See README.md.
  */
 import path from "node:path";
+import { runOptions } from "./arguments.ts";
 import { wrk, type Load } from "./load.ts";
 import { firstLine, ownProgram, report, withBench, type Bench } from "./machine.ts";
 import { median, round, runRounds, spread, table, type Ratio, type Rounds } from "./measure.ts";
@@ -21,7 +22,8 @@ const TRACED: readonly (readonly [name: string, ratio: number])[] = [
 ];
 
 /** Arguments: rounds and seconds per run. */
-export async function benchTraces([rounds = "7", seconds = "4"]: readonly string[]): Promise<void> {
+export async function benchTraces(args: readonly string[]): Promise<void> {
+  const { rounds, seconds } = runOptions(args);
   await withBench(["nginx", "wrk"], async (bench) => {
     const ports = await startOrigins(bench);
     const collector = bench.start(ownProgram("collector.ts", []));
@@ -37,12 +39,11 @@ export async function benchTraces([rounds = "7", seconds = "4"]: readonly string
     const called = wrk({ script: CALLERS });
     const load: Load = (runner, lasting) =>
       (runner.name.endsWith("with callers") ? called : plain)(runner, lasting);
-    const options = { load, rounds: Number(rounds), seconds: Number(seconds) };
-    const measured = await runRounds(runners, options);
+    const measured = await runRounds(runners, { load, rounds, seconds });
     report({
       benchmark: "traces",
-      rounds: options.rounds,
-      secondsPerRun: options.seconds,
+      rounds,
+      secondsPerRun: seconds,
       moreMicroseconds: Object.fromEntries(
         TRACED.map(([name]) => [
           name,

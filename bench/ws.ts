@@ -2,6 +2,7 @@
  * WebSocket messages per CPU second: 64 connections, each of which sends 64 bytes and waits for their
  * echo. A message counts when it has been there and back, which is two frames through the proxy.
  */
+import { runOptions } from "./arguments.ts";
 import { CONNECTIONS, type Load } from "./load.ts";
 import { firstLine, outputOf, ownProgram, report, withBench } from "./machine.ts";
 import { ratioOf, round, runRounds, table } from "./measure.ts";
@@ -18,7 +19,8 @@ const echo: Load = async ({ name, port }, seconds) => {
 };
 
 /** Arguments: rounds and seconds per run. */
-export async function benchWs([rounds = "7", seconds = "4"]: readonly string[]): Promise<void> {
+export async function benchWs(args: readonly string[]): Promise<void> {
+  const options = runOptions(args);
   await withBench(["nginx"], async (bench) => {
     const origin = Number(await firstLine(bench.start(ownProgram(PROGRAM, ["origin"]))));
     const ports = { stable: origin, canary: origin };
@@ -26,15 +28,11 @@ export async function benchWs([rounds = "7", seconds = "4"]: readonly string[]):
       await startNginx(bench, { ports, logs: true, passes: "websocket" }),
       await startSluice(bench, { ports, logs: true }),
     ];
-    const measured = await runRounds(runners, {
-      load: echo,
-      rounds: Number(rounds),
-      seconds: Number(seconds),
-    });
+    const measured = await runRounds(runners, { load: echo, ...options });
     const cost = ratioOf(measured, "sluice", "nginx");
     report({
       benchmark: "ws",
-      rounds: Number(rounds),
+      rounds: options.rounds,
       /** How many of nginx's messages Sluice passes on in the same CPU time. */
       messagesPerCpuToNginx: round(1 / cost.median),
       cost,
