@@ -61,6 +61,8 @@ class ScriptedCa implements AcmeServer {
   fault: AcmeError | undefined;
   only = "";
   days = 90;
+  /** What it wants proven. */
+  asksFor = "shop.example.com";
   /** Replaces the certificate. */
   chain: string | undefined;
   #state: AcmeOrder["state"] = "pending";
@@ -97,7 +99,7 @@ class ScriptedCa implements AcmeServer {
     const status = this.#accepted ? "valid" : "pending";
     const token = `token-${this.#number}`;
     const challenges = [{ type: "http-01", url: at, token, status, problem: undefined }];
-    return { url, dnsName: "shop.example.com", wildcard: false, status, challenges };
+    return { url, dnsName: this.asksFor, wildcard: false, status, challenges };
   }
 
   async keyAuthorization(token: string): Promise<string> {
@@ -324,6 +326,17 @@ test("refusals wait 1, 2, 4 … hours; an edit need not wait", { skip }, async (
   const editedMs = clock.now();
   await until("obtained", () => status().revision === 1);
   assert.ok(clock.now() - editedMs < HOUR_MS);
+});
+
+test("a CA that wants another name proven gets no answer", { skip }, async (t) => {
+  const { store, ca, add, condition, until } = await world(t);
+  ca.asksFor = "bank.example.com";
+  await add(ISSUER);
+  await add(CERTIFICATE);
+  await until("it has failed", () => condition("Issuing")?.reason === "Failed");
+  assert.match(condition("Issuing")?.message ?? "", /"bank.example.com" proven, which was not/);
+  assert.deepEqual(store.list("Challenge"), []);
+  assert.ok(!ca.calls.includes("accept"));
 });
 
 test("a certificate that is not for the key is never stored", { skip }, async (t) => {

@@ -184,10 +184,14 @@ export class Orders {
     { order, certificate, issuer, server }: Work,
   ): Promise<{ readonly draft: ResourceDraft } | { readonly problem: string }> {
     const { dnsName, wildcard, challenges, url } = authorization;
+    const what = wildcard ? `*.${dnsName}` : dnsName;
+    // Nothing is answered for a name that nobody here has asked a certificate for.
+    if (!order.spec.dnsNames.some((name) => name.toLowerCase() === what.toLowerCase())) {
+      return { problem: `the CA wants ${JSON.stringify(what)} proven, which was not ordered` };
+    }
     const offered = challenges.find(({ type }) => type === "http-01");
     if (offered === undefined) {
       const types = challenges.map(({ type }) => type).join(", ");
-      const what = wildcard ? `*.${dnsName}` : dnsName;
       return { problem: `the CA wants ${what} proven by ${types}; only http-01 is supported` };
     }
     const { labels = {}, namespace } = certificate.metadata;
