@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { parseDuration } from "../base/duration.ts";
-import { gatewayDuration } from "./format.ts";
+import { gatewayDuration, positiveDuration } from "./format.ts";
 import {
   across,
   choice,
@@ -101,7 +101,7 @@ export const policyRetry = object(
 
 export const policyTimeout = object({
   tcp: object({
-    connectTimeout: gatewayDuration()
+    connectTimeout: positiveDuration()
       .exactOptional()
       .describe("For a connection to come about, with TLS; 5s where absent."),
   })
@@ -109,7 +109,7 @@ export const policyTimeout = object({
     .describe("Of connections."),
   http: object(
     {
-      connectionIdleTimeout: gatewayDuration()
+      connectionIdleTimeout: positiveDuration()
         .exactOptional()
         .describe("How long a connection is kept without a request; 4s where absent."),
       maxConnectionDuration: gatewayDuration()

@@ -4,7 +4,14 @@
  */
 import { z } from "zod";
 import { parseDuration } from "../base/duration.ts";
-import { gatewayDuration, headerName, isCidr, resourceName, sectionName } from "./format.ts";
+import {
+  gatewayDuration,
+  headerName,
+  isCidr,
+  positiveDuration,
+  resourceName,
+  sectionName,
+} from "./format.ts";
 import { definePolicy, OTHER_TARGETS, type Policy } from "./policy.ts";
 import { parseQuantity } from "./quantity.ts";
 import { GATEWAY_GROUP } from "./reference.ts";
@@ -112,13 +119,6 @@ const clientIPDetection = clientIpDetectionFields.superRefine(
   }),
 );
 
-/** A duration above zero: nothing waits for ever for a client. */
-function timeout() {
-  return gatewayDuration().refine((value) => /[1-9]/.test(value), {
-    error: "must be more than 0s",
-  });
-}
-
 /** What TCP_KEEPIDLE and TCP_KEEPINTVL take (tcp(7)). */
 const KERNEL_SECONDS_MAX = 32_767;
 
@@ -138,13 +138,13 @@ function kernelSeconds() {
 const timeouts = object(
   {
     http: object({
-      requestReceivedTimeout: timeout()
+      requestReceivedTimeout: positiveDuration()
         .exactOptional()
         .describe("From a request's first byte to its last; no limit of its own where absent."),
-      idleTimeout: timeout()
+      idleTimeout: positiveDuration()
         .exactOptional()
         .describe("Between two requests of a connection; 75s where absent."),
-      streamIdleTimeout: timeout()
+      streamIdleTimeout: positiveDuration()
         .exactOptional()
         .describe("Without a byte of a request or its response; 30s and 300s where absent."),
     })

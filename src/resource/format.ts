@@ -90,6 +90,13 @@ export function gatewayDuration(): z.ZodString {
   return text(GATEWAY_DURATION, 'a duration such as "500ms", "10s" or "1h30m"', 32);
 }
 
+/** As `gatewayDuration`, above zero: where nothing is waited for without end. */
+export function positiveDuration(): z.ZodString {
+  return gatewayDuration().refine((value) => /[1-9]/.test(value), {
+    error: "must be more than 0s",
+  });
+}
+
 /** A Go duration as Argo's fields take it, or a text with `{{args.…}}` in it. */
 export function argoDuration(): z.ZodString {
   return z
