@@ -162,7 +162,7 @@ describe("mutual TLS", { skip: hasOpenssl() ? false : "openssl makes the certifi
       }
       const certificates = { ...served, other: served.own };
       const route = { stable: [upstream.port] };
-      const others: Part = { ...authorities(), key: "authorities/others" } as Part;
+      const others: Part = { ...authorities(), key: "authorities/others" };
       const more = [authorities(), others];
       const parts = secureParts({ listeners: [second], certificates, route, more });
       await gateway.link(parts, privateKeys(certificates));
