@@ -46,6 +46,8 @@ export class Acceptor {
   readonly #readBuffer = ReadBuffer.ofSize(READ_BUFFER_BYTES);
   readonly #row: number;
   #held = 0;
+  /** Connections have been told that the worker stops; those that become something else are told again. */
+  #leaving = false;
 
   constructor(plane: Plane, { tickets, counts }: AcceptorOptions) {
     this.#plane = plane;
@@ -150,6 +152,7 @@ export class Acceptor {
         this.#connections.delete(before);
         this.#connections.add(tunnel);
         wrapped.connect(tunnel.client);
+        if (this.#leaving) tunnel.closeIdle();
       },
       // Over TLS it is agreed beforehand who speaks what.
       ...(isPlain && {
@@ -225,6 +228,7 @@ export class Acceptor {
 
   /** Nobody is asked to wait for another request: what has asked for nothing is closed. */
   closeIdle(): void {
+    this.#leaving = true;
     for (const arrival of this.#arriving.keys()) arrival.cut();
     for (const connection of this.#connections) connection.closeIdle();
   }

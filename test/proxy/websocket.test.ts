@@ -540,6 +540,31 @@ describe("a worker that stops", () => {
     await drained;
   });
 
+  test("a tunnel that begins only then is told, too", async () => {
+    let told = "";
+    await using app = await rawOrigin((_socket, text) => (told += text));
+    await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port] }) });
+    using idle = new RawClient(gateway.port);
+    using client = new RawClient(gateway.port);
+    client.send(ASK);
+    await eventually(() => told.endsWith("\r\n\r\n") && gateway.plane.connections === 2);
+    told = "";
+    const drained = gateway.plane.drain(20_000);
+    // Those that ask for nothing are told when all are.
+    await idle.until(({ ended }) => ended);
+    idle.socket.end();
+    const server = app.sockets[0] as Socket;
+    server.write(SWITCH, "latin1");
+    await client.until(({ received }) => received.endsWith("\r\n\r\n\x88\x02\x03\xe9"));
+    await eventually(() => told === "\x88\x82\0\0\0\0\x03\xe9");
+    client.send("\x88\x80\0\0\0\0");
+    server.write(Buffer.from([0x88, 0]));
+    await client.until(({ ended }) => ended);
+    client.socket.end();
+    server.end();
+    await drained;
+  });
+
   test("one that does not answer is cut after the linger time", async () => {
     await using app = await handshaken();
     const { lines, accessLog } = lineLog();
