@@ -12,6 +12,16 @@ const UNRESERVED = /[-A-Za-z0-9._~]/;
 /** RFC 3986 `pchar`: what stands in a segment without an escape. */
 const PATH_CHARACTER = /[-A-Za-z0-9._~!$&'()*+,;=:@]/;
 const ESCAPED_SLASH = /%2F/gi;
+/**
+ * Encoded control characters, overlong UTF-8, and "\", which cannot be sent plain either: no resource
+ * is named by them.
+ */
+const FORBIDDEN_ESCAPE = /%(?:[01][0-9A-Fa-f]|5[cC]|7[fF]|[cC][01])/;
+/**
+ * Dot segments, plain or encoded, also with parameters or between encoded slashes. Clients resolve
+ * them (RFC 3986 §5.2.4); what is left is an attack.
+ */
+const DOT_SEGMENT = /(?:\/|%2f)(?:\.|%2e){1,2}(?:[/;]|%2f|%3b|$)/i;
 
 /** How paths are read where a policy says so (Envoy Gateway `PathSettings`). */
 export interface PathReading {
@@ -25,6 +35,13 @@ export interface PathReading {
     | "UnescapeAndForward"
     | "UnescapeAndRedirect";
   readonly keepsRepeatedSlashes?: true;
+}
+
+/** Whether no resource is named so, and only who leads around a rule asks for it. */
+export function isForbiddenPath(path: string): boolean {
+  const escaped = path.includes("%");
+  if (escaped && FORBIDDEN_ESCAPE.test(path)) return true;
+  return (escaped || path.includes("/.")) && DOT_SEGMENT.test(path);
 }
 
 export function hasEscapedSlash(path: string): boolean {

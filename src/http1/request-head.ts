@@ -6,7 +6,7 @@
  */
 import { HEADERS_MAX, REQUEST_HEAD_BYTES_MAX, TARGET_BYTES_MAX, type HeadFault } from "./fault.ts";
 import { HeaderBlock, isHeaderBlock, nameIs, sliceTrimmed } from "./header-block.ts";
-import { hasEscapedSlash, normalPath, type PathReading } from "./path.ts";
+import { hasEscapedSlash, isForbiddenPath, normalPath, type PathReading } from "./path.ts";
 
 /** Method, target and version (RFC 9112 §3); "#" and "\" never stand in a target. */
 const REQUEST_LINE = /[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} [!-"$-[\]-~]+ HTTP\/1\.[0-9]\r\n/y;
@@ -17,16 +17,6 @@ const AUTHORITY =
 const CONTENT_LENGTH = /^ ?(?:0|[1-9][0-9]{0,15})$/;
 const CODINGS_THEN_CHUNKED =
   /^(?:(?:x-)?(?:gzip|compress)|deflate)(?:[ \t]*,[ \t]*(?:(?:x-)?(?:gzip|compress)|deflate))*[ \t]*,[ \t]*chunked$/i;
-/**
- * Encoded control characters, overlong UTF-8, and "\", which cannot be sent plain either: no resource
- * is named by them.
- */
-const FORBIDDEN_ESCAPE = /%(?:[01][0-9A-Fa-f]|5[cC]|7[fF]|[cC][01])/;
-/**
- * Dot segments, plain or encoded, also with parameters or between encoded slashes. Clients resolve
- * them (RFC 3986 §5.2.4); what is left is an attack.
- */
-const DOT_SEGMENT = /(?:\/|%2f)(?:\.|%2e){1,2}(?:[/;]|%2f|%3b|$)/i;
 /** Names that CGI-style servers would read as one that frames the message or that the gateway sets. */
 const UNDERSCORE_ALIAS =
   /^(?:content_length|transfer_encoding|x[-_]forwarded[-_][^:]*|x[-_]request[-_]id|content[-_]length|transfer[-_]encoding):/im;
@@ -290,10 +280,8 @@ function splitTarget(head: RequestHead, target: string): void {
 
 function judgePath(head: RequestHead, reading: PathReading | undefined): HeadFault | undefined {
   const { path } = head;
-  const escaped = path.includes("%");
-  if (escaped && FORBIDDEN_ESCAPE.test(path)) return "target_invalid";
-  if ((escaped || path.includes("/.")) && DOT_SEGMENT.test(path)) return "target_invalid";
-  if (escaped || path.includes("//")) {
+  if (isForbiddenPath(path)) return "target_invalid";
+  if (path.includes("%") || path.includes("//")) {
     const escapedSlashes = reading?.escapedSlashes;
     if (escapedSlashes === "RejectRequest" && hasEscapedSlash(path)) return "target_invalid";
     head.path = normalPath(path, reading);

@@ -32,7 +32,7 @@ const FRAMING: ReadonlySet<string> = new Set([
 
 /**
  * The upstream head of the exchange's chosen backend, with its blank line. Undefined where a value
- * that should be forwarded cannot stand in a header.
+ * that should be forwarded cannot stand in a header, and where there is no target (`rewriteTarget`).
  */
 export function upstreamHead(x: Exchange, overrides: Overrides | null): string | undefined {
   const { head, choice, rule, peer } = x;
@@ -47,6 +47,7 @@ export function upstreamHead(x: Exchange, overrides: Overrides | null): string |
   const target =
     overrides?.target ??
     (backend === null ? head.target : rewriteTarget(head, backend.pathEdits, auth));
+  if (target === undefined) return undefined;
   let text = `${head.method} ${target === "" ? "/" : target} HTTP/1.1\r\n`;
   const host = overrides?.host ?? rewrittenHost(x);
   if (host !== null || head.absolute || head.authority === "") {

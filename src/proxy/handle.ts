@@ -18,7 +18,7 @@ import type { KnownHead } from "./known-head.ts";
 import { startCopies } from "./mirror.ts";
 import { handleModels } from "./models.ts";
 import type { RequestFields } from "./request-fields.ts";
-import { redirectLocation } from "./rewrite.ts";
+import { redirectLocation, rewriteTarget } from "./rewrite.ts";
 import {
   respond,
   respondDirect,
@@ -214,7 +214,9 @@ function forward(x: Exchange, rule: LinkedRule): void {
   if (x.known === null) {
     const head = upstreamHead(x, null);
     if (head === undefined) {
-      respondError(x, "header_value_invalid");
+      const edits = own === null ? [] : own.pathEdits;
+      const hasTarget = rewriteTarget(x.head, edits, rule.auth) !== undefined;
+      respondError(x, hasTarget ? "header_value_invalid" : "target_invalid");
       return;
     }
     x.upstreamHead = head;

@@ -4,19 +4,27 @@
  */
 import { RE2JS } from "re2js";
 import type { HeaderEdits, PathEdit, Redirect } from "../compile/program.ts";
-import { comparedPath } from "../http1/path.ts";
+import { TARGET_BYTES_MAX } from "../http1/fault.ts";
+import { comparedPath, isForbiddenPath } from "../http1/path.ts";
 import { withoutParams } from "./query.ts";
 import type { RequestFields } from "./request-fields.ts";
 import type { LinkedAuth, LinkedEdits } from "./snapshot.ts";
 
-/** The request target that goes upstream, in origin form: edited path, query as it was sent. */
+/**
+ * The request target that goes upstream, in origin form: edited path, query as it was sent. Undefined
+ * where an expression has made a path of it that nobody may ask for: "/api../x" without its "/api" is one.
+ */
 export function rewriteTarget(
   head: RequestFields,
   pathEdits: readonly PathEdit[],
   auth: LinkedAuth | null,
-): string {
+): string | undefined {
   let path = head.path;
-  for (const edit of pathEdits) path = editPath(path, edit);
+  for (const edit of pathEdits) {
+    path = editPath(path, edit);
+    if (edit.type !== "ReplaceRegexMatch") continue;
+    if (path.length > TARGET_BYTES_MAX || isForbiddenPath(path)) return undefined;
+  }
   const query =
     auth === null || auth.stripParams.length === 0 || head.query === ""
       ? head.query

@@ -188,3 +188,40 @@ for (const [reading, cases] of READINGS) {
     session.destroy();
   });
 }
+
+/** Pattern, substitution, target; status, and what the upstream sees. */
+const REWRITTEN: readonly (readonly [
+  pattern: string,
+  value: string,
+  target: string,
+  status: number,
+  seen?: string,
+])[] = [
+  ["^/api(.*)$", String.raw`/\1`, "/api/users?q=/..", 200, "//users?q=/.."],
+  ["^/api(.*)$", String.raw`/\1`, "/api../admin", 400],
+  ["^/api(.*)$", String.raw`/\1`, "/api%2E./admin", 400],
+  ["x", "", "/.x./admin", 400],
+  ["x", "", "/a/.x", 400],
+  ["x", "", "/%2xe%2xe/admin", 400],
+  ["x", "", "/%0x0", 400],
+  ["x", "", "/a.x.b", 200, "/a..b"],
+  ["a", "b".repeat(1024), `/${"a".repeat(17)}`, 400],
+];
+
+for (const [pattern, value, target, status, seen] of REWRITTEN) {
+  const name = `${target} rewritten by ${pattern}`;
+  test(`${name}: ${seen ?? `${status}, for no such path may be sent`}`, async () => {
+    await using app = await origin();
+    const path = { type: "ReplaceRegexMatch", pattern, value } as const;
+    const parts = oneRoute({ stable: [app.port], rule: { filters: { rewrite: { path } } } });
+    await using gateway = await testGateway({ parts });
+    using client = new RawClient(gateway.port);
+    client.send(`GET ${target} HTTP/1.1\r\nHost: app\r\n\r\n`);
+    assert.deepEqual(statuses(await client.responses(1)), [status]);
+    assert.deepEqual(
+      app.requests.map(({ url }) => url),
+      seen === undefined ? [] : [seen],
+    );
+    if (status === 400) assert.match(client.received, /target_invalid/);
+  });
+}
