@@ -14,9 +14,10 @@ const PATH_CHARACTER = /[-A-Za-z0-9._~!$&'()*+,;=:@]/;
 const ESCAPED_SLASH = /%2F/gi;
 /**
  * Encoded control characters, overlong UTF-8, and "\", which cannot be sent plain either: no resource
- * is named by them.
+ * is named by them. And encoded digits of an escape, "%2%65": one that decodes them makes another escape.
  */
-const FORBIDDEN_ESCAPE = /%(?:[01][0-9A-Fa-f]|5[cC]|7[fF]|[cC][01])/;
+const FORBIDDEN_ESCAPE =
+  /%(?:[01][0-9A-Fa-f]|5[cC]|7[fF]|[cC][01]|[0-9A-Fa-f]?%(?:3[0-9]|[46][1-6]))/;
 /**
  * Dot segments, plain or encoded, also with parameters or between encoded slashes. Clients resolve
  * them (RFC 3986 §5.2.4); what is left is an attack.
