@@ -77,8 +77,11 @@ export function readSettings<K>(
   }
   if ((flags & ACK) !== 0) {
     if (end > start) session.fail(FRAME_SIZE_ERROR);
-    else if (session.settled) session.idleFrame();
-    else session.fail(PROTOCOL_ERROR);
+    else if (!session.settled) session.fail(PROTOCOL_ERROR);
+    else {
+      session.acknowledged();
+      session.idleFrame();
+    }
     return;
   }
   if ((end - start) % 6 !== 0) {

@@ -84,7 +84,7 @@ export class Session<K> {
   readonly patience = new Patience();
   readonly encoder = new HpackEncoder();
   readonly blocks: BlockWriter;
-  readonly initialReceiveWindow: number;
+  initialReceiveWindow: number;
   initialSendWindow = WINDOW_BYTES_DEFAULT;
   frameBytesMax = FRAME_BYTES_DEFAULT;
   /** Streams that the peer takes at a time; Infinity until it says otherwise. */
@@ -115,7 +115,8 @@ export class Session<K> {
     this.host = host;
     this.isServer = isServer;
     this.limits = limits;
-    this.initialReceiveWindow = limits.streamWindowBytes;
+    // Until the peer has read our settings it goes by the default.
+    this.initialReceiveWindow = Math.max(limits.streamWindowBytes, WINDOW_BYTES_DEFAULT);
     this.receiveWindow = Math.max(limits.connectionWindowBytes, WINDOW_BYTES_DEFAULT);
     this.#handler = new FrameHandler(this);
     this.#reader = new FrameReader(this.#handler, { preface: isServer });
@@ -261,6 +262,14 @@ export class Session<K> {
       sink.at += FRAME_HEAD_BYTES;
     }
     this.#endLocal(stream);
+  }
+
+  /** The peer has read our settings, and goes by them from now on (RFC 9113 §6.5.3). */
+  acknowledged(): void {
+    const less = this.initialReceiveWindow - this.limits.streamWindowBytes;
+    if (less === 0) return;
+    this.initialReceiveWindow -= less;
+    for (const stream of this.streams.values()) stream.receiveWindow -= less;
   }
 
   /** Whether nobody has opened the stream yet. Ids are odd here: a server pushes nothing. */

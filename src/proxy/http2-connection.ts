@@ -101,7 +101,8 @@ export class Http2Connection
       stream.beginKnown(known, ended);
       return;
     }
-    const fault = said === null ? requestFault(list) : undefined;
+    const trailersFault = said?.method === "" ? "head_malformed" : undefined;
+    const fault = said === null ? requestFault(list) : trailersFault;
     if (fault !== undefined) {
       stream.refuse(fault, ended);
       return;

@@ -111,8 +111,9 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
 
   /** After the head of a request only trailers follow. */
   fieldsCame(list: FieldList, known: KnownRequest | null, ended: boolean): void {
+    const isHead = known !== null && known.method !== "";
     const trailers = known === null ? trailerLines(list) : known.text;
-    if (!ended || trailers === undefined) {
+    if (!ended || isHead || trailers === undefined) {
       this.session.streamError(this, PROTOCOL_ERROR);
       return;
     }

@@ -29,11 +29,14 @@ const KNOWN_CHARS_MAX = 2500;
 export class KnownResponse {
   /** As HTTP/1 has it: a head, or lines. */
   readonly text: string;
+  /** Trailers must not pass for a head, nor a head for trailers. */
+  readonly isHead: boolean;
   /** What all responses with this head may have in common. */
   shared: ResponseHead | null = null;
 
-  constructor(text: string) {
+  constructor(text: string, isHead: boolean) {
     this.text = text;
+    this.isHead = isHead;
   }
 }
 
@@ -194,6 +197,7 @@ export class Http2Upstream extends Stream<KnownResponse> implements UpstreamStre
     // A head that several responses have is for rules that change nothing of it.
     const shares = knownHead !== null && method !== "HEAD";
     if (known !== null) {
+      if (!known.isHead) return undefined;
       if (shares && known.shared !== null) return known.shared;
       const head = parseResponseText(known.text, { method, ended });
       if (shares && head !== undefined) {
@@ -203,7 +207,7 @@ export class Http2Upstream extends Stream<KnownResponse> implements UpstreamStre
       return head;
     }
     const head = parseResponseFields(list, { method, ended });
-    if (head !== undefined) this.session.remember(new KnownResponse(head.text));
+    if (head !== undefined) this.session.remember(new KnownResponse(head.text, true));
     return head;
   }
 
@@ -220,11 +224,11 @@ export class Http2Upstream extends Stream<KnownResponse> implements UpstreamStre
 
   #takeTrailers(list: FieldList, known: KnownResponse | null): void {
     const trailers = known === null ? trailerLines(list) : known.text;
-    if (trailers === undefined) {
+    if (trailers === undefined || known?.isHead === true) {
       this.session.streamError(this, PROTOCOL_ERROR);
       return;
     }
-    if (known === null) this.session.remember(new KnownResponse(trailers));
+    if (known === null) this.session.remember(new KnownResponse(trailers, false));
     this.#complete(trailers);
   }
 

@@ -178,6 +178,7 @@ export class KnownAnswer {
 export interface KnownRequest {
   /** As HTTP/1 has it: a head, or lines. */
   readonly text: string;
+  /** "" for trailers, which must not pass for a head, nor a head for trailers. */
   readonly method: string;
   /** How many lines the head has. */
   readonly lines: number;

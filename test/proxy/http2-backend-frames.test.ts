@@ -120,6 +120,35 @@ describe("a response by frames", () => {
     assert.equal(gateway.metric("ok", STABLE), 8);
   });
 
+  test("whose known head stands for trailers, or the other way round, is not in order", async () => {
+    const trailers = [["x-after", "1"]] as const;
+    await using app = await frameOrigin((peer, seen) => {
+      if (!ends(seen)) return;
+      if (seen.id < 4) {
+        peer.headers(seen.id, OK);
+      } else if (seen.id < 11) {
+        peer.headers(seen.id, OK, 0);
+        peer.headers(seen.id, seen.id < 8 ? trailers : OK);
+      } else {
+        peer.headers(seen.id, trailers);
+      }
+    });
+    await using gateway = await gatewayTo(app.port);
+    using client = FramePeer.client(gateway.port);
+    for (const id of [1, 3, 5, 7]) {
+      client.headers(id, GET);
+      await client.until(() => client.ended(id));
+    }
+    client.headers(9, GET);
+    await client.until(() => client.code(9) !== undefined);
+    assert.equal(client.ended(9), false);
+    client.headers(11, GET);
+    await client.until(() => client.ended(11));
+    assert.match(client.of(HEADERS, 11)[0]?.said ?? "", /^502/);
+    const said = client.of(HEADERS).map((each) => each.said);
+    assert.doesNotMatch(said.join(""), /HTTP\/1/);
+  });
+
   test("that ends before its request does: the rest of the request is not sent", async () => {
     await using app = await frameOrigin((peer, seen) => {
       if (!isHead(seen)) return;

@@ -29,6 +29,7 @@ import {
   STREAM_ID_MAX,
   WINDOW_UPDATE,
 } from "../../src/http2/frame.ts";
+import type { ClientPart, SocketPart } from "../../src/compile/program.ts";
 import type { Timeouts } from "../../src/proxy/plane.ts";
 import { FramePeer, GET, POST } from "../support/frames.ts";
 import { oneRoute, testGateway, type TestGateway } from "../support/gateway.ts";
@@ -119,6 +120,26 @@ describe("frames", () => {
       const chunked = headers["transfer-encoding"] === "chunked";
       assert.equal(method === "POST", sized || chunked);
     }
+  });
+
+  test("that say a known head where trailers stand, or the other way round, are refused", async () => {
+    await using app = await echo();
+    await using gateway = await gatewayTo(app.port);
+    using peer = FramePeer.client(gateway.port);
+    const trailers = [["x-after", "1"]] as const;
+    for (const id of [1, 5, 9]) {
+      peer.headers(id, GET);
+      peer.headers(id + 2, POST, 0);
+      peer.headers(id + 2, trailers);
+      await peer.until(() => peer.ended(id) && peer.ended(id + 2));
+    }
+    peer.headers(13, POST, 0);
+    peer.headers(13, GET);
+    peer.headers(15, trailers);
+    await peer.until(() => peer.code(13) !== undefined && peer.code(15) !== undefined);
+    assert.deepEqual([peer.code(13), peer.code(15)], [PROTOCOL_ERROR, PROTOCOL_ERROR]);
+    await serves(peer, 17);
+    assert.equal(app.requests.filter(({ url }) => url !== "/").length, 0);
   });
 
   test("that say a known head are answered by a new rule once there is one", async () => {
@@ -222,6 +243,30 @@ describe("windows", () => {
     const before = sent;
     await eventually(() => more() || sent > before + 1_000_000);
     assert.ok(received > 0);
+  });
+
+  test("that a policy makes smaller hold once the client has read of them", async () => {
+    await using app = await origin((request, response) =>
+      response.end(String(request.body.length)),
+    );
+    const parts = oneRoute({ stable: [app.port] });
+    const [socket] = parts;
+    const client: ClientPart = {
+      type: "client",
+      key: "client/a",
+      http2: { initialStreamWindowBytes: 16_384 },
+    } as ClientPart;
+    await using gateway = await testGateway({
+      parts: [client, { ...(socket as SocketPart), client: client.key }, ...parts.slice(1)],
+    });
+    using peer = FramePeer.client(gateway.port);
+    peer.headers(1, POST, 0);
+    for (let count = 0; count < 3; count++) peer.data(1, Buffer.alloc(16_000));
+    peer.data(1, Buffer.alloc(16_000), END_STREAM);
+    await peer.until(() => peer.ended(1));
+    assert.equal(peer.body(1), "64000");
+    const [said] = peer.of(SETTINGS);
+    assert.equal(numberAt(said?.payload as Buffer, 8), 16_384);
   });
 
   test("that are overrun end the stream", async () => {
