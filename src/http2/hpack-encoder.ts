@@ -114,7 +114,7 @@ export class HpackEncoder {
       return;
     }
     const index = STATIC_NAMES.get(name) ?? 0;
-    const form = CREDENTIAL.test(name) ? NEVER : this.#repeats(line) ? INDEXED : WITHOUT;
+    const form = CREDENTIAL.test(name) ? NEVER : this.#isWorthIt(name, line) ? INDEXED : WITHOUT;
     this.#number(form, form === INDEXED ? 0x3f : 0x0f, index);
     if (index === 0) this.#string(name, 0, name.length);
     this.#string(line, start, end);
@@ -122,8 +122,10 @@ export class HpackEncoder {
   }
 
   /** Whether a line is worth an entry: it was said before, and there is room for it. */
-  #repeats(line: string): boolean {
+  #isWorthIt(name: string, line: string): boolean {
     if (line.length > LINE_CHARS_MAX) return false;
+    // Queries may hold credentials, too.
+    if (name === ":path" && line.includes("?")) return false;
     let hash = 0;
     for (let index = 0; index < line.length; index++) {
       hash = (Math.imul(hash, 31) + line.charCodeAt(index)) | 0;

@@ -255,7 +255,7 @@ describe("windows", () => {
       type: "client",
       key: "client/a",
       http2: { initialStreamWindowBytes: 16_384 },
-    } as ClientPart;
+    };
     await using gateway = await testGateway({
       parts: [client, { ...(socket as SocketPart), client: client.key }, ...parts.slice(1)],
     });
