@@ -4,6 +4,7 @@ import { rolloutRule } from "../admission/rollout-rule.ts";
 import { AdmissionError, createWriter } from "../admission/writer.ts";
 import { systemClock } from "../base/clock.ts";
 import { compile } from "../compile/compile.ts";
+import { isOurClass } from "../compile/gateway-class.ts";
 import { formatProblem, problemsOf } from "../compile/problems.ts";
 import { isOfKind } from "../compile/stored.ts";
 import { readCertificateFiles } from "../process/certificate-files.ts";
@@ -11,7 +12,7 @@ import { formatIssue } from "../resource/issue.ts";
 import type { ResourceDraft } from "../resource/resource.ts";
 import { missingTemplates } from "../rollout/templates.ts";
 import { openSqliteStore } from "../store/sqlite.ts";
-import { StoreError } from "../store/store.ts";
+import { type Store, StoreError } from "../store/store.ts";
 import { EXIT } from "./exit.ts";
 import { print, printError } from "./output.ts";
 import { readFiles } from "./read-files.ts";
@@ -20,11 +21,36 @@ import { readFiles } from "./read-files.ts";
 export async function check(paths: readonly string[]): Promise<number> {
   const { drafts, issues, fileCount } = await readFiles(paths);
   // With a document missing, what refers to it would seem wrong too.
-  const problems = issues.length > 0 ? issues.map(formatIssue) : await problemsBetween(drafts);
-  for (const problem of problems) printError(problem);
+  const { problems, notes } =
+    issues.length > 0
+      ? { problems: issues.map(formatIssue), notes: [] }
+      : await lookBetween(drafts);
+  for (const line of [...problems, ...notes]) printError(line);
   const seen = `${counted(drafts.length, "resource")} in ${counted(fileCount, "file")}`;
   print(`${seen}: ${problems.length === 0 ? "no problems" : counted(problems.length, "problem")}`);
   return problems.length === 0 ? EXIT.ok : EXIT.no;
+}
+
+interface Found {
+  readonly problems: readonly string[];
+  /** What is as it should be, and yet worth a word. */
+  readonly notes: readonly string[];
+}
+
+/**
+ * Gateways of other controllers' classes, which Sluice must leave alone. That is no problem of the
+ * files, which may hold both; but nobody should look for their traffic here without a word.
+ */
+function leftToOthers(store: Pick<Store, "get" | "list">): readonly string[] {
+  const get = store.get.bind(store);
+  return store
+    .list("Gateway")
+    .filter(({ spec }) => !isOurClass({ get }, spec?.["gatewayClassName"]))
+    .map(
+      ({ metadata, spec }) =>
+        `Gateway ${metadata.namespace}/${metadata.name}: not served: its class ` +
+        `${JSON.stringify(spec?.["gatewayClassName"])} is not Sluice's`,
+    );
 }
 
 function counted(count: number, noun: string): string {
@@ -35,7 +61,7 @@ function counted(count: number, noun: string): string {
  * What is wrong between resources that are well formed each for itself: they are stored in memory,
  * through the door that all changes take, and compiled as `up` would.
  */
-async function problemsBetween(drafts: readonly ResourceDraft[]): Promise<string[]> {
+async function lookBetween(drafts: readonly ResourceDraft[]): Promise<Found> {
   const store = openSqliteStore({ path: ":memory:", clock: systemClock });
   const get = store.get.bind(store);
   try {
@@ -56,9 +82,14 @@ async function problemsBetween(drafts: readonly ResourceDraft[]): Promise<string
           (problem) => `Rollout ${rollout.metadata.namespace}/${rollout.metadata.name}: ${problem}`,
         ),
       );
-    return [...problemsOf(compiled).map(formatProblem), ...templates];
+    return {
+      problems: [...problemsOf(compiled).map(formatProblem), ...templates],
+      notes: leftToOthers(store),
+    };
   } catch (error) {
-    if (error instanceof AdmissionError || error instanceof StoreError) return [error.message];
+    if (error instanceof AdmissionError || error instanceof StoreError) {
+      return { problems: [error.message], notes: [] };
+    }
     throw error;
   } finally {
     store.close();

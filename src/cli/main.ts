@@ -15,7 +15,6 @@ const program = new Command("sluice")
       "the next, watches every request, and promotes or rolls back on what it sees.",
   )
   .version(VERSION)
-  .showHelpAfterError('(see "sluice --help")')
   .exitOverride()
   .addHelpText(
     "after",
@@ -38,12 +37,19 @@ addServeCommands(program);
 addResourceCommands(program);
 addRolloutCommands(program);
 addToolCommands(program);
+pointToHelp(program, "sluice");
 
 endWithReader();
 try {
   await program.parseAsync();
 } catch (error) {
   process.exitCode = exitCodeOf(error);
+}
+
+/** What was not understood is followed by the help that has the answer. */
+function pointToHelp(command: Command, words: string): void {
+  command.showHelpAfterError(`(see "${words} --help")`);
+  for (const child of command.commands) pointToHelp(child, `${words} ${child.name()}`);
 }
 
 /** Help and version are no errors; commander has already written what is wrong with the others. */

@@ -1,6 +1,7 @@
 /** Options that several commands share, and how their values are read. */
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { LogLevel } from "../base/log.ts";
+import { refuseListen } from "../admin/guard.ts";
 import { parseDuration } from "../base/duration.ts";
 import { ACCESS_FIELDS, parseAccessTemplate } from "../proxy/access-template.ts";
 import { SettingError, traceSettings, type TraceSettings } from "../trace/settings.ts";
@@ -45,7 +46,9 @@ export function collect(value: string, before: readonly string[] = []): string[]
 /** What a template of the access log can name, as the end of a help text. */
 export const ACCESS_LOG_HELP = `
 Fields of --access-log-format, as in '%{client} "%{method} %{path}" %{status} %{durationUs}':
-  ${ACCESS_FIELDS.join(" ").replaceAll(/(.{60,80}) /g, "$1\n  ")}`;
+  ${ACCESS_FIELDS.join(" ")
+    .replaceAll(/(.{1,76})(?: |$)/g, "$1\n  ")
+    .trimEnd()}`;
 
 /** The examples at the end of a command's help. */
 export function examples(...lines: readonly string[]): string {
@@ -80,10 +83,14 @@ function parseServer(text: string): string {
   throw new InvalidArgumentError("must be a URL such as http://127.0.0.1:9900");
 }
 
-function parseAdmin(text: string): string {
-  const port = Number(/^.+:(\d{1,5})$/.exec(text)?.[1] ?? Number.NaN);
-  if (port <= 65_535) return text;
-  throw new InvalidArgumentError("must be HOST:PORT, such as 127.0.0.1:9900");
+export function parseAdmin(text: string): string {
+  const [, host = "", port] = /^(.+):(\d{1,5})$/.exec(text) ?? [];
+  if (port === undefined || Number(port) > 65_535) {
+    throw new InvalidArgumentError("must be HOST:PORT, such as 127.0.0.1:9900");
+  }
+  const refusal = refuseListen(host.replaceAll(/^\[|\]$/g, ""));
+  if (refusal !== undefined) throw new InvalidArgumentError(refusal);
+  return text;
 }
 
 export interface ServeFlags {

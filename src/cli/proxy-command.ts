@@ -85,7 +85,7 @@ function endpoint(url: string, option: string): object {
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
   if (parsed?.protocol !== "http:" || parsed.pathname !== "/") {
     throw new CommandError(
-      `${option} ${url}: must be a URL of a plain HTTP server, such as http://127.0.0.1:3000`,
+      `${option} ${url}: must be the URL of a plain HTTP server without a path, such as http://127.0.0.1:3000`,
       EXIT.usage,
     );
   }

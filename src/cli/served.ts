@@ -24,7 +24,7 @@ export async function servedAtStart(client: Client): Promise<string> {
 export function servedText(gateways: readonly Resource[], classes: readonly Resource[]): string {
   const listeners = gateways.flatMap((gateway) => {
     if (isOurs(gateway, classes)) return listenersOf(gateway);
-    const className = String(gateway.spec?.["gatewayClassName"]);
+    const className = JSON.stringify(gateway.spec?.["gatewayClassName"]);
     return [{ where: gateway.metadata.name, problem: `class ${className} is not Sluice's` }];
   });
   const served = listeners.filter(({ problem }) => problem === undefined);

@@ -110,9 +110,15 @@ const files = createFileSource({
   writer: createWriter({ store, rules: [rolloutRule, analysisRule], clock }),
   clock,
   onIssues: (issues) => {
-    for (const issue of issues) log.error({ file: issue.file }, formatIssue(issue));
+    if (started) tellIssues(issues);
   },
 });
+/** Before that, issues may be what the start fails with, and who started it hears of them once. */
+let started = false;
+
+function tellIssues(issues: readonly Issue[]): void {
+  for (const issue of issues) log.error({ file: issue.file }, formatIssue(issue));
+}
 
 let draining = false;
 const admin = createAdminServer({
@@ -161,6 +167,8 @@ async function start(): Promise<void> {
   if (issues.length > 0 && !resumes && store.list("Gateway").length === 0) {
     throw new Error(issues.map((issue: Issue) => formatIssue(issue)).join("\n"));
   }
+  started = true;
+  tellIssues(issues);
   await programs.start({ allSockets: !resumes });
   const adminPort = await listenAdmin(options.adminAddress);
   store.watch(wake);

@@ -4,7 +4,14 @@
  */
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import {
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { test } from "node:test";
@@ -65,7 +72,10 @@ const MISTAKES: readonly (readonly [string[], RegExp, number])[] = [
   [["check", "-f", "no-such-file.yaml"], /no-such-file\.yaml: cannot be read: no such file/, 1],
   [["check"], /required option/, 2],
   [["up", "--admin", "nonsense"], /must be HOST:PORT/, 2],
-  [["proxy", "--to", "localhost"], /--to localhost: must be a URL/, 2],
+  [["up", "--admin", "0.0.0.0:9900"], /only loopback addresses[^]*see "sluice up --help"/, 2],
+  [["demo", "--admin", "nonsense"], /must be HOST:PORT/, 2],
+  [["proxy", "--to", "localhost"], /--to localhost: must be the URL of a plain HTTP server/, 2],
+  [["proxy", "--to", "http://h:1/v1"], /without a path/, 2],
   [["proxy", "--to", "http://h:1", "--canary", "http://h:2", "--steps", "50,5"], /--steps 50,5/, 2],
   [["get", "rollouts", "--server", "127.0.0.1:9900"], /must be a URL/, 2],
   [["get", "rollouts", "--server", "http://127.0.0.1:9"], /Cannot reach Sluice/, 3],
@@ -78,3 +88,28 @@ for (const [args, says, code] of MISTAKES) {
     assert.equal(result.status, code);
   });
 }
+
+test("a file with mistakes ends the start, and each is said once", (context) => {
+  const folder = mkdtempSync(path.join(tmpdir(), "sluice-mistake-"));
+  context.after(() => rmSync(folder, { recursive: true }));
+  const file = path.join(folder, "a.yaml");
+  writeFileSync(file, "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: a }\ndta: {}\n");
+  const data = path.join(folder, "data");
+  const result = sluice("up", "-f", file, "--data", data, "--admin", "127.0.0.1:0");
+  assert.equal(result.status, 3, result.stderr);
+  assert.equal(result.stderr.match(/dta: is not a field/g)?.length, 1, result.stderr);
+});
+
+test("check says which Gateways are left to other controllers", (context) => {
+  const folder = mkdtempSync(path.join(tmpdir(), "sluice-class-"));
+  context.after(() => rmSync(folder, { recursive: true }));
+  const text = readFileSync(path.join(ROOT, "config/quickstart.yaml"), "utf8");
+  const file = path.join(folder, "nginx.yaml");
+  writeFileSync(file, text.replace("gatewayClassName: sluice", "gatewayClassName: nginx"));
+  const result = sluice("check", "-f", file);
+  assert.match(
+    result.stderr,
+    /Gateway default\/edge: not served: its class "nginx" is not Sluice's/,
+  );
+  assert.equal(result.status, 0);
+});

@@ -76,7 +76,7 @@ const CASES: readonly (readonly [string, GatewayParts, string])[] = [
   [
     "the class of another controller",
     { className: "nginx", listeners: [[80, undefined]] },
-    "no listener; not edge (class nginx is not Sluice's)",
+    `no listener; not edge (class "nginx" is not Sluice's)`,
   ],
   ["a class of ours", { className: "ours", listeners: [[80, undefined]] }, "edge :80"],
   [

@@ -1,5 +1,5 @@
 /** `sluice rollout …`: see a rollout and steer it. */
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import type { Resource } from "../../resource/resource.ts";
 import {
   type Action,
@@ -64,7 +64,11 @@ function addStatus(rollout: Command): void {
     .description("steps, weights, measurements and what they were compared with")
     .argument("<name>")
     .option("-w, --watch", "live, until the rollout is Healthy (exit 0) or Degraded (exit 1)")
-    .option("--timeout <duration>", "with --watch: give up after this", parseDurationOption, 0)
+    .addOption(
+      new Option("--timeout <duration>", "with --watch: give up after this")
+        .argParser(parseDurationOption)
+        .default(0, "never"),
+    )
     .option("-o, --output <format>", "table, json or yaml", "table")
     .addHelpText(
       "after",

@@ -8,6 +8,7 @@ import {
   ACCESS_LOG_HELP,
   collect,
   examples,
+  parseAdmin,
   parseWholeNumber,
   type ServeFlags,
   toServeOptions,
@@ -81,7 +82,7 @@ export function addServeCommands(program: Command): void {
     .command("demo")
     .description("the main job, live: a good version is promoted, a bad one is rolled back")
     .option("--port <n>", "port of the gateway", parseWholeNumber(1, 65_535), 8080)
-    .option("--admin <host:port>", "address of the admin API", "127.0.0.1:9900")
+    .option("--admin <host:port>", "address of the admin API", parseAdmin, "127.0.0.1:9900")
     .option("--once", "end after the story instead of serving on")
     .action(async ({ port, admin, once = false }: DemoFlags) => {
       process.exitCode = await demo({ port, adminAddress: admin, once });

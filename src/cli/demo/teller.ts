@@ -54,7 +54,7 @@ export class Teller {
   /** Sums up; `failed` counts the requests whose client saw an error. */
   traffic({ requests, failed, byVersion }: TrafficCounts): void {
     const versions = [...byVersion.keys()].toSorted((a, b) => a.localeCompare(b));
-    const shares = versions.map((version) => `version ${version} ${byVersion.get(version)}`);
+    const shares = versions.map((version) => `version ${version}: ${byVersion.get(version)}`);
     this.say("");
     this.say(`${requests} requests so far, answered by ${shares.join(", ")}; ${failed} failed.`);
     this.say("What version 3 failed, version 2 answered: a GET may be repeated.");
