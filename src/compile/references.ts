@@ -47,7 +47,8 @@ export function resolveReference(
   const { kind, name } = reference;
   if (!isTargetKind(kind) || route.kinds[kind] !== reference.group) {
     const valid = Object.entries(route.kinds).map(([one, group]) => kindText(group, one));
-    const what = kindText(reference.group, kind);
+    const what =
+      reference.group === "" ? `${kind} without a group` : kindText(reference.group, kind);
     const message = `${what} is not a backend; valid: ${valid.join(", ")}`;
     return { problem: { reason: "InvalidKind", message } };
   }

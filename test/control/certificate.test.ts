@@ -153,8 +153,10 @@ async function world(t: TestContext) {
   const ca = new ScriptedCa();
   const workers = { serve: true };
   const random = seededRandom(5);
+  const told = new Set<string>();
   const controller = createCertificateController({
     store,
+    log: { warn: (_fields: object, text?: string) => void told.add(text ?? "") },
     clock,
     random,
     dataPlane: { serves: () => workers.serve },
@@ -193,7 +195,7 @@ async function world(t: TestContext) {
     }
     assert.fail(`${what}: ${JSON.stringify(store.list("Order").map((one) => one.status))}`);
   };
-  return { clock, store, ca, workers, add, status, condition, until };
+  return { clock, store, ca, workers, told, add, status, condition, until };
 }
 
 /** Lets real work — key generation, the store's disk — come to its end. */
@@ -246,7 +248,7 @@ test("the CA is told to look once every worker answers, and not before", { skip 
 });
 
 test("a CA that is away is asked again, less and less often, for ever", { skip }, async (t) => {
-  const { clock, ca, add, status, until } = await world(t);
+  const { clock, ca, told, add, status, until } = await world(t);
   ca.fault = new AcmeError("away", { type: "", status: 0, retryAfterMs: 0 });
   ca.only = "order";
   await add(ISSUER);
@@ -260,6 +262,8 @@ test("a CA that is away is asked again, less and less often, for ever", { skip }
   const second = asked() - first;
   assert.ok(second >= 11 && second <= 25, `${second} times in the second hour`);
   assert.equal(status().failedIssuanceAttempts, undefined, "no attempt has failed");
+  for (const text of told) assert.match(text, /^Order default\/[\w-]+ waits: away$/);
+  assert.equal(told.size, 1);
   ca.fault = undefined;
   await until("it is back", () => status().revision === 1, 60_000);
 });

@@ -16,6 +16,7 @@ import type { DataPlaneView } from "../data-plane.ts";
 import { eventChange } from "../event.ts";
 import type { Outcome, Reconciler } from "../reconciler.ts";
 import type { ConnectAcme } from "./acme.ts";
+import { AcmeError } from "./acme-error.ts";
 import { Certificates, COMPONENT } from "./certificates.ts";
 import { gatewayCertificates } from "./gateway-certificates.ts";
 import { Issuers } from "./issuers.ts";
@@ -62,7 +63,12 @@ class Controller implements CertificateController {
       clock,
       random,
       wake,
-      onFailure: (key, error) => log?.warn({ key, err: error }, "a certificate's order waits"),
+      onFailure: (key, error) => {
+        const what = workName(store, key);
+        // What a CA says is for people; a stack would only tell where we heard it.
+        if (error instanceof AcmeError) log?.warn({}, `${what} waits: ${error.message}`);
+        else log?.warn({ err: error }, `${what} waits`);
+      },
     });
     const issuers = new Issuers({ store, clock, tasks, connect });
     this.#tasks = tasks;
@@ -142,4 +148,15 @@ class Controller implements CertificateController {
     this.#told = told;
     return changed;
   }
+}
+
+/** "Order shop/tls-1": whose work has the key, which is a UID. */
+function workName(store: Pick<Store, "list">, key: string): string {
+  for (const kind of ["Order", "Issuer", "ClusterIssuer"]) {
+    const found = store.list(kind).find(({ metadata }) => metadata.uid === key);
+    if (found === undefined) continue;
+    const { namespace, name } = found.metadata;
+    return namespace === "" ? `${kind} ${name}` : `${kind} ${namespace}/${name}`;
+  }
+  return "A certificate's order";
 }
