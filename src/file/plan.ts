@@ -73,6 +73,24 @@ export function groupKeys(records: FileRecords): Map<string, string[]> {
   return new Map([...groups].map(([file, entries]) => [file, entries.map(([key]) => key)]));
 }
 
+/** The resources of files that nobody names any more, which stay in force: their keys, by the file. */
+export function leftResources(
+  records: FileRecords,
+  view: Pick<PlanView, "get"> & { isNamed(file: string): boolean },
+): Map<string, readonly string[]> {
+  const left = new Map<string, readonly string[]>();
+  for (const [file, keys] of groupKeys(records)) {
+    if (view.isNamed(file)) continue;
+    const standing = keys.filter((key) => {
+      const { kind, namespace, name } = parseKey(key);
+      const record = records.get(key);
+      return record !== undefined && isOwned(record, view.get(kind, namespace, name)?.metadata.uid);
+    });
+    if (standing.length > 0) left.set(file, standing);
+  }
+  return left;
+}
+
 function textOf(document: ParsedDocument): string {
   return keyText(keyOf(document.draft));
 }

@@ -13,7 +13,7 @@ import { type ParsedText, TextParser } from "../resource/parse.ts";
 import { keyOf, keyText } from "../resource/resource.ts";
 import { type Change, type Store, StoreError } from "../store/store.ts";
 import { type FileRecords, readRecords } from "./ownership.ts";
-import { type FileState, groupKeys, planFile, settleClaims } from "./plan.ts";
+import { type FileState, groupKeys, leftResources, planFile, settleClaims } from "./plan.ts";
 import { displayPath, listFiles, type Listing, readText } from "./scan.ts";
 import { watchFolders } from "./watch.ts";
 
@@ -36,12 +36,16 @@ export interface LoadResult {
 export interface FileSource {
   /** Reads all files once and applies what has changed in them. */
   load(): Promise<LoadResult>;
+  /** Resources of files that are not among the paths: "shop.yaml is not named any more: …". */
+  left(): readonly string[];
   /** Follows the files until the function returned is called. */
   watch(): () => void;
 }
 
 /** A file whose write was refused is tried again, for the reason may lie in another resource. */
 const RETRY_MS = 5000;
+/** So many resources of a file that was left are named. */
+const LEFT_SHOWN_MAX = 5;
 
 export function createFileSource(options: FileSourceOptions): FileSource {
   return new Source(options);
@@ -63,6 +67,20 @@ class Source implements FileSource {
     const scan = this.#last.then(() => this.#scan());
     this.#last = scan.catch(() => undefined);
     return scan;
+  }
+
+  left(): readonly string[] {
+    const { store } = this.#options;
+    const view = {
+      get: store.get.bind(store),
+      isNamed: (file: string) => this.#isWithinPaths(file),
+    };
+    return [...leftResources(readRecords(store), view)].map(
+      ([file, keys]) =>
+        `${displayPath(file)} is not named any more, and what it said stays until it is deleted: ` +
+        keys.slice(0, LEFT_SHOWN_MAX).join(", ") +
+        (keys.length > LEFT_SHOWN_MAX ? ` and ${keys.length - LEFT_SHOWN_MAX} more` : ""),
+    );
   }
 
   watch(): () => void {

@@ -169,6 +169,7 @@ async function start(): Promise<void> {
   }
   started = true;
   tellIssues(issues);
+  if (!resumes) for (const text of files.left()) log.warn({}, text);
   await programs.start({ allSockets: !resumes });
   const adminPort = await listenAdmin(options.adminAddress);
   store.watch(wake);

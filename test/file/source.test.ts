@@ -120,6 +120,24 @@ class Fixture {
   }
 }
 
+test("what files that are not named any more have left is said", async (t) => {
+  const f = new Fixture(t);
+  f.write("a.yaml", `${backend("a", 1)}---\n${backend("b", 2)}---\n${backend("c", 3)}`);
+  f.write("b.yaml", backend("c", 4));
+  await f.load("a.yaml");
+  assert.deepEqual(f.source(["a.yaml"]).left(), []);
+  assert.deepEqual(f.source().left(), [], "a folder names the files in it");
+  await f.load("b.yaml");
+  await f.delete("a");
+  const left = f.source(["b.yaml"]).left();
+  assert.equal(left.length, 1);
+  assert.match(
+    left[0] ?? "",
+    /a\.yaml is not named any more, and what it said stays until it is deleted: Backend\/default\/b$/,
+    "c is another file's now, and a is gone",
+  );
+});
+
 test("files and folders are applied, changed and deleted with their documents", async (t) => {
   const f = new Fixture(t);
   f.write("a.yaml", `${backend("a", 1)}---\n${backend("b", 2)}`);
