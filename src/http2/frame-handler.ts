@@ -145,6 +145,8 @@ export class FrameHandler<K> implements FrameTaker {
       this.fault(FLOW_CONTROL_ERROR);
       return;
     }
+    if (length === 0 && !this.#readingEnds) session.idleFrame();
+    if (session.over) return;
     const stream = session.streams.get(id);
     if (stream === undefined) {
       this.#strayFrame(id, STREAM_CLOSED);
@@ -159,7 +161,6 @@ export class FrameHandler<K> implements FrameTaker {
       session.streamError(stream, FLOW_CONTROL_ERROR);
       return;
     }
-    if (length === 0 && !this.#readingEnds) this.#session.idleFrame();
     this.#reading = stream;
   }
 
@@ -196,6 +197,7 @@ export class FrameHandler<K> implements FrameTaker {
     if (this.over) return;
     const { start, end } = body;
     const padding = length - (end - start);
+    if (start === end && !this.#readingEnds) this.#session.idleFrame();
     // Padding fills the windows, too (RFC 9113 §6.9.1).
     this.#session.giveCredit(this.#reading, padding);
     this.data(bytes, body, true);
@@ -354,8 +356,8 @@ export class FrameHandler<K> implements FrameTaker {
       this.fault(PROTOCOL_ERROR);
     } else if (id <= session.lastId) {
       const { closedStreams } = session;
-      if (closedStreams.wasReset(id)) return;
-      this.fault(closedStreams.wasOpen(id) ? STREAM_CLOSED : PROTOCOL_ERROR);
+      if (closedStreams.wasReset(id)) session.idleFrame();
+      else this.fault(closedStreams.wasOpen(id) ? STREAM_CLOSED : PROTOCOL_ERROR);
     } else if (session.left) {
       // The peer was told, and sends it again elsewhere.
       this.#session.idleFrame();

@@ -269,7 +269,11 @@ export class Session<K> {
     const less = this.initialReceiveWindow - this.limits.streamWindowBytes;
     if (less === 0) return;
     this.initialReceiveWindow -= less;
-    for (const stream of this.streams.values()) stream.receiveWindow -= less;
+    for (const stream of this.streams.values()) {
+      stream.receiveWindow -= less;
+      // What was less than half of the larger window may be all that the peer waits for.
+      this.#tellCredit(stream);
+    }
   }
 
   /** Whether nobody has opened the stream yet. Ids are odd here: a server pushes nothing. */
@@ -316,6 +320,7 @@ export class Session<K> {
 
   /** The peer may send so much more, to the stream and to all of them. */
   giveCredit(stream: Stream<K> | null, bytes: number): void {
+    if (this.over) return;
     this.#credit += bytes;
     // Half a window at a time, so that few frames say it and the peer never has to wait for one.
     const connectionBytes = Math.max(this.limits.connectionWindowBytes, WINDOW_BYTES_DEFAULT);
@@ -324,9 +329,13 @@ export class Session<K> {
       this.receiveWindow += this.#credit;
       this.#credit = 0;
     }
-    if (stream === null || stream.closed || stream.remoteEnded) return;
+    if (stream === null || stream.closed) return;
     stream.credit += bytes;
-    if (stream.credit * 2 < this.initialReceiveWindow) return;
+    this.#tellCredit(stream);
+  }
+
+  #tellCredit(stream: Stream<K>): void {
+    if (stream.credit * 2 < this.initialReceiveWindow || stream.remoteEnded) return;
     writeNumberFrame(this.sink, WINDOW_UPDATE, stream.id, stream.credit);
     stream.receiveWindow += stream.credit;
     stream.credit = 0;
