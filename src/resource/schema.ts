@@ -54,6 +54,10 @@ export function choice<const Values extends readonly string[]>(
   return z.enum(values, {
     error: ({ input }) => {
       if (input === undefined) return `is required; valid: ${values.join(", ")}`;
+      // YAML reads 1.3 as a number; what is meant is plain.
+      if (typeof input === "number" && values.includes(String(input))) {
+        return "must be text, is a number; write it in quotes";
+      }
       if (typeof input !== "string") return undefined;
       const listed = `valid: ${values.join(", ")}`;
       if (unsupported.includes(input)) {
