@@ -5,6 +5,10 @@
 import type { FieldList } from "./field-list.ts";
 import type { Session } from "./session.ts";
 
+/** Pieces that wait and are shorter than the first are joined in memory of the second's size. */
+const SHORT_BYTES = 512;
+const JOINED_BYTES = 4096;
+
 /** `K` is what the session remembers of header blocks (block-memory.ts). */
 export abstract class Stream<K> {
   readonly session: Session<K>;
@@ -32,6 +36,8 @@ export abstract class Stream<K> {
   #queue: Buffer[] = [];
   #queueAt = 0;
   #queuedBytes = 0;
+  /** Where the last piece of the queue goes on, if it is made of short ones; else null. */
+  #joined: Buffer | null = null;
   /** The trailers that end the stream once the queue is empty; null while it goes on. */
   #ending: string | null = null;
 
@@ -100,9 +106,30 @@ export abstract class Stream<K> {
   }
 
   #enqueue(bytes: Buffer): void {
-    this.#queue.push(bytes);
+    if (bytes.length >= SHORT_BYTES || this.#queue.length === 0) {
+      this.#joined = null;
+      this.#queue.push(bytes);
+    } else {
+      this.#join(bytes);
+    }
     this.#queuedBytes += bytes.length;
     this.session.wait(this);
+  }
+
+  /** A piece of one byte costs a hundred, and a peer may send a window full of them. */
+  #join(bytes: Buffer): void {
+    const queue = this.#queue;
+    const joined = this.#joined;
+    const last = queue.length - 1;
+    const length = joined === null ? 0 : (queue[last] as Buffer).length;
+    if (joined === null || length + bytes.length > joined.length) {
+      this.#joined = Buffer.allocUnsafeSlow(JOINED_BYTES);
+      bytes.copy(this.#joined);
+      queue.push(this.#joined.subarray(0, bytes.length));
+    } else {
+      bytes.copy(joined, length);
+      queue[last] = joined.subarray(0, length + bytes.length);
+    }
   }
 
   /** Ends this side, after what waits; `trailers` are whole lines, "" for none. */
@@ -125,6 +152,7 @@ export abstract class Stream<K> {
       queue.shift();
       this.#queueAt = 0;
     }
+    this.#joined = null;
     const ending = this.#ending;
     this.#ending = null;
     if (ending !== null) this.session.writeEnd(this, ending);
@@ -134,6 +162,7 @@ export abstract class Stream<K> {
   /** Forgets what waits; returns the bytes that the peer was given no credit for. */
   drop(): number {
     this.#queue = [];
+    this.#joined = null;
     this.#queueAt = 0;
     this.#queuedBytes = 0;
     this.#ending = null;

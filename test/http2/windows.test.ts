@@ -4,6 +4,8 @@
  */
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import * as fc from "fast-check";
 import {
   ACK,
@@ -22,6 +24,7 @@ import {
   PREFACE,
   RST_STREAM,
   SETTINGS,
+  SETTINGS_INITIAL_WINDOW_SIZE,
   WINDOW_UPDATE,
 } from "../../src/http2/frame.ts";
 import { Session, type SessionHost } from "../../src/http2/session.ts";
@@ -337,6 +340,84 @@ describe("windows", () => {
     client.hear(sink.take());
     assert.equal(opened.get(1)?.came, 30_000);
     assert.equal(client.streams.get(1), 16_384);
+  });
+});
+
+describe("what waits for a window", () => {
+  /** Distinguishes neighbours, and what is a window apart. */
+  const TEXT = Buffer.from(Array.from({ length: 40_000 }, (_, at) => (at * 7 + (at >> 8)) & 0xff));
+
+  test("arrives in order and whole, however it was cut and however windows open", () => {
+    const cuts = fc.array(fc.oneof(fc.nat(3), fc.nat(700), fc.nat(5000)), {
+      minLength: 1,
+      maxLength: 60,
+    });
+    const windows = fc.array(fc.oneof(fc.integer({ min: 1, max: 9 }), fc.nat(3000)), {
+      maxLength: 60,
+    });
+    fc.assert(
+      fc.property(cuts, windows, fc.boolean(), (lengths, opens, owned) => {
+        const { session, sink, opened } = rig();
+        const none = Buffer.alloc(6);
+        none.writeUInt16BE(SETTINGS_INITIAL_WINDOW_SIZE);
+        say(session, frame(SETTINGS, 0, 0, none), head(1, END_STREAM));
+        const stream = opened.get(1) as Counted;
+        session.beginBlock(64).status(200);
+        session.endBlock(stream, false);
+        const got: Buffer[] = [];
+        let ends = 0;
+        const hear = (): void => {
+          for (const { type, flags, payload } of sink.take()) {
+            if (type === DATA) got.push(payload);
+            if (type === DATA && (flags & END_STREAM) !== 0) ends++;
+          }
+        };
+        let at = 0;
+        for (const [index, length] of lengths.entries()) {
+          const end = Math.min(at + length, TEXT.length);
+          // What is lent is written over as soon as the call is over.
+          const lent = Buffer.from(TEXT.subarray(at, end));
+          if (owned) stream.sendOwned(lent);
+          else stream.sendBytes(lent, 0, lent.length);
+          if (!owned) lent.fill(0);
+          at = end;
+          const more = opens[index] ?? 0;
+          if (more > 0) say(session, numberFrame(WINDOW_UPDATE, 1, more));
+          if (index % 3 === 0) hear();
+        }
+        stream.end("");
+        for (let count = 0; count < 50 && !stream.closed; count++) {
+          say(session, numberFrame(WINDOW_UPDATE, 1, 1000));
+          hear();
+        }
+        hear();
+        assert.ok(stream.closed);
+        assert.equal(ends, 1);
+        assert.ok(Buffer.concat(got).equals(TEXT.subarray(0, at)));
+      }),
+      { numRuns: RUNS },
+    );
+  });
+
+  test("takes little more memory than its bytes, even where they came one by one", () => {
+    const { session, sink, opened } = rig();
+    say(session, head(1));
+    const stream = opened.get(1) as Counted;
+    stream.sendBytes(TEXT, 0, 40_000);
+    stream.sendBytes(TEXT, 0, 40_000);
+    sink.take();
+    setFlagsFromString("--expose-gc");
+    const collect = runInNewContext("gc") as () => void;
+    const held = (): number => {
+      collect();
+      const { heapUsed, arrayBuffers } = process.memoryUsage();
+      return heapUsed + arrayBuffers;
+    };
+    const before = held();
+    for (let at = 0; at < 40_000; at++) stream.sendBytes(TEXT, at, at + 1);
+    const grown = held() - before;
+    assert.ok(grown < 400_000, String(grown));
+    assert.ok(stream.waits);
   });
 });
 
