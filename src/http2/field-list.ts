@@ -32,6 +32,7 @@ export class FieldList {
   hosts = 0;
   host = "";
   cookie = "";
+  cookies = 0;
   /** Names of pseudo-headers, for what only counts is whether there are any. */
   pseudo = 0;
   /** The other fields, each a line with its end, and how many there are. */
@@ -53,6 +54,7 @@ export class FieldList {
     this.hosts = 0;
     this.host = "";
     this.cookie = "";
+    this.cookies = 0;
     this.pseudo = 0;
     this.lines = "";
     this.count = 0;
@@ -119,6 +121,8 @@ export class FieldList {
         this.host = value;
         break;
       case COOKIE:
+        this.cookies++;
+        if (value === "") break;
         // What was cut up to be compressed is put together again (RFC 9113 §8.2.3).
         this.cookie = this.cookie === "" ? value : `${this.cookie}; ${value}`;
         break;
@@ -137,7 +141,7 @@ export class FieldList {
   /** A pseudo-header comes once, with a value, and before all others (RFC 9113 §8.3). */
   #once(known: string, value: string): void {
     this.pseudo++;
-    const late = this.count > 0 || this.hosts > 0 || this.cookie !== "";
+    const late = this.count > 0 || this.hosts > 0 || this.cookies > 0;
     if (late || known !== "" || value === "") this.fault = true;
   }
 }

@@ -16,12 +16,13 @@ export function parseResponseFields(
   list: FieldList,
   { method, ended }: { method: string; ended: boolean },
 ): ResponseHead | undefined {
-  const { status, lines, hosts, host, cookie } = list;
+  const { status, lines, hosts, cookie } = list;
   // Of pseudo-headers there is one, for it alone says what the status is.
-  if (list.fault || list.excess !== "none" || list.pseudo !== 1 || status === "") return undefined;
+  if (list.fault || list.excess !== "none" || list.pseudo !== 1) return undefined;
+  if (!STATUS.test(status)) return undefined;
   // In a response these mean nothing of their own.
   if (hosts > 1 || TE.test(lines)) return undefined;
-  const plain = hosts === 0 && cookie === "" ? lines : withRequestNames(lines, host, cookie);
+  const plain = hosts === 0 && cookie === "" ? lines : withRequestNames(list);
   const count = list.count + hosts + (cookie === "" ? 0 : 1);
   const text = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\n${plain}\r\n`;
   const head = parseResponseText(text, { method, ended });
@@ -43,11 +44,12 @@ export function parseResponseText(
   return head;
 }
 
+const STATUS = /^[1-5][0-9][0-9]$/;
 /** Only a request says which codings it takes (RFC 9113 §8.2.2). */
 const TE = /^te:/m;
 
-function withRequestNames(lines: string, host: string, cookie: string): string {
-  const hostLine = host === "" ? "" : `host: ${host}\r\n`;
+function withRequestNames({ lines, hosts, host, cookie }: FieldList): string {
+  const hostLine = hosts === 0 ? "" : `host: ${host}\r\n`;
   return `${lines}${hostLine}${cookie === "" ? "" : `cookie: ${cookie}\r\n`}`;
 }
 
