@@ -152,7 +152,9 @@ export function checkKeyPair(
   }
   try {
     if (!leaf.checkPrivateKey(createPrivateKey(privateKey))) {
-      return { problem: `has a private key ${places.key} that is not that of its certificate` };
+      return {
+        problem: `has a certificate ${places.certificate} that does not fit the private key ${places.key}`,
+      };
     }
   } catch {
     return { problem: `has no private key in PEM without passphrase ${places.key}` };

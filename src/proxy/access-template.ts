@@ -14,6 +14,7 @@ const FIELDS: Readonly<Record<string, Field>> = {
   time: (x) => x.plane.wallTime.timestamp(x.startedMs),
   requestId: (x) => x.requestId,
   client: (x) => x.peer.clientAddress,
+  clientSubject: (x) => x.peer.clientSubject,
   protocol: (x) => (x.head.version === 10 ? "HTTP/1.0" : x.peer.protocol),
   method: (x) => x.head.method,
   host: (x) => x.head.host,

@@ -46,6 +46,8 @@ export class Peer {
   readonly hasAddress: boolean;
   readonly localPort: number;
   readonly serverName: string;
+  /** The subject of the client's certificate, "" where it has none. */
+  readonly clientSubject: string;
   readonly secure: Secure | null;
   readonly settings: ClientPart | undefined;
   readonly timeouts: Timeouts;
@@ -81,10 +83,11 @@ export class Peer {
     this.hasAddress = this.clientAddress !== UNIX_CLIENT;
     const forwardedFor = this.hasAddress ? `x-forwarded-for: ${this.clientAddress}\r\n` : "";
     this.#forwardedLines = `${forwardedFor}x-forwarded-proto: ${this.scheme}\r\nx-forwarded-port: ${this.localPort}\r\n`;
-    const subject = secure?.clientCertificate;
-    const certificate =
-      subject === undefined ? "" : `,"client_subject":${jsonText(subjectText(subject))}`;
-    this.logged = `","client":"${this.clientAddress}"${certificate},"protocol":"${this.protocol}","method":"`;
+    const certificate = secure?.clientCertificate;
+    this.clientSubject = certificate === undefined ? "" : subjectText(certificate);
+    const subject =
+      certificate === undefined ? "" : `,"clientSubject":${jsonText(this.clientSubject)}`;
+    this.logged = `","client":"${this.clientAddress}"${subject},"protocol":"${this.protocol}","method":"`;
   }
 
   /** How the clients of requests are found where they are not who connects; null: they are. */

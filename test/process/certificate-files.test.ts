@@ -146,7 +146,7 @@ const WRONG: readonly [
     "the key of another",
     A.certificate,
     B.privateKey,
-    /has a private key in .*key\.pem that is not that of its certificate/,
+    /has a certificate that does not fit the private key in .*key\.pem/,
   ],
   ["too much", "x".repeat(2 ** 20 + 1), A.privateKey, /larger than 1 MiB/],
 ];
