@@ -183,6 +183,8 @@ export class Arrival implements Timed {
     const onClose = (): void => this.#lose("closed");
     tls.on("error", onError);
     tls.on("close", onClose);
+    // Half open sockets do not close by themselves, and who has said its last byte shakes no hands.
+    tls.on("end", onClose);
     // Errors of TLS itself come under this name as long as no tls.Server has let go of the socket.
     tls.on("_tlsError", () => {
       this.#lose("handshake");
@@ -191,6 +193,7 @@ export class Arrival implements Timed {
     tls.once("secure", () => {
       tls.off("error", onError);
       tls.off("close", onClose);
+      tls.off("end", onClose);
       try {
         this.#shaken(tls, listener, serverName);
       } catch (error) {

@@ -83,6 +83,18 @@ export class ClientOutput implements Sender {
     this.#closed = true;
   }
 
+  /**
+   * Ends this side of the connection behind what was written. True where all of it is sent; else
+   * `onSent` hears of that, which over TLS is soon, but never at once.
+   */
+  end(onSent: () => void): boolean {
+    this.send();
+    const sent = !this.pending;
+    if (sent) this.#socket.end();
+    else this.#socket.end(onSent);
+    return sent;
+  }
+
   write(text: string): void {
     if (this.#closed) return;
     if (this.#corked) {

@@ -230,7 +230,7 @@ export class Connection implements Timed, Client, ClientConnection {
     this.#setDeadline(this.peer.timeouts.requestHeadMs);
   }
 
-  /** The client speaks HTTP/2: socket and bytes go to who speaks it too, and this object is done. */
+  /** The client speaks HTTP/2: socket and bytes go to who speaks it too. */
   #handOver(first: Buffer): void {
     this.#letGo();
     this.#options.onHttp2?.(this, first);
@@ -422,10 +422,11 @@ export class Connection implements Timed, Client, ClientConnection {
   #linger(): void {
     this.#state = LINGER;
     this.#pending = null;
-    this.#answers.output.send();
-    this.#socket.end();
     const { lingerMs, clientStallMs } = this.peer.timeouts;
-    this.#setDeadline(this.#answers.output.pending ? clientStallMs : lingerMs);
+    const sent = this.#answers.output.end(() => {
+      if (this.#state === LINGER) this.#setDeadline(lingerMs);
+    });
+    this.#setDeadline(sent ? lingerMs : clientStallMs);
     if (this.#socket.isPaused()) this.#socket.resume();
   }
 
