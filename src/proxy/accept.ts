@@ -60,15 +60,7 @@ export class Acceptor {
         arrived: (arrival, socket, about, first) => {
           const accepted = this.#arriving.get(arrival) as Accepted;
           this.#arriving.delete(arrival);
-          try {
-            this.#begin(accepted, socket, { about, first });
-          } catch (error) {
-            // A bug in what is made of a certificate costs its connection, and no other.
-            plane.onBug(error);
-            socket.destroy();
-            this.#counts.remove(accepted.port);
-            this.#tellEmpty();
-          }
+          this.#begin(accepted, socket, { about, first });
         },
         lost: (arrival, failure) => this.#lost(arrival, failure),
       },
@@ -107,11 +99,35 @@ export class Acceptor {
     }
   }
 
-  #begin(
-    { served, port }: Accepted,
-    socket: Socket,
-    { about, first }: { readonly about: Arrived; readonly first: Buffer | null },
-  ): void {
+  #begin(accepted: Accepted, socket: Socket, begun: Begun): void {
+    const wrapped =
+      begun.about.secure === null
+        ? withSharedBuffer(socket, this.#readBuffer)
+        : decrypting(socket, this.#readBuffer);
+    try {
+      this.#serve(accepted, wrapped, begun);
+    } catch (error) {
+      this.#drop(accepted, wrapped, error);
+    }
+  }
+
+  /** A bug in what is made of a connection, its certificate, its policy costs that one, and no other. */
+  #drop(accepted: Accepted, { socket }: Wrapped, error: unknown): void {
+    this.#plane.onBug(error);
+    socket.on("error", () => {});
+    socket.destroy();
+    this.#release(accepted);
+    this.#tellEmpty();
+  }
+
+  /** The connection is not counted any more, however often that is said. */
+  #release(accepted: Accepted): void {
+    this.#counts.remove(accepted.port);
+    accepted.port = -1;
+  }
+
+  #serve(accepted: Accepted, wrapped: Wrapped, { about, first }: Begun): void {
+    const { served } = accepted;
     const client = (about.secure?.listener ?? served.value)?.client ?? null;
     const settings = client?.value;
     const of = {
@@ -121,14 +137,11 @@ export class Acceptor {
       timeouts: settings === undefined ? this.#plane.timeouts : this.#timeoutsOf(settings),
     };
     const onClosed = (connection: ClientConnection): void => {
-      this.#counts.remove(port);
+      this.#release(accepted);
       this.#connections.delete(connection);
       this.#tellEmpty();
     };
     const isPlain = about.secure === null;
-    const wrapped = isPlain
-      ? withSharedBuffer(socket, this.#readBuffer)
-      : decrypting(socket, this.#readBuffer);
     const beginHttp2 = (early: Buffer | null): void => {
       const peer = new Peer({ ...of, protocol: "HTTP/2.0" });
       const connection = new Http2Connection(wrapped.socket, this.#plane, {
@@ -139,6 +152,7 @@ export class Acceptor {
       this.#connections.add(connection);
       wrapped.connect(connection);
       if (early !== null) connection.read(ReadBuffer.over(early), early.length);
+      if (this.#leaving) connection.closeIdle();
     };
     if (about.secure?.http2 === true) {
       beginHttp2(first);
@@ -158,7 +172,11 @@ export class Acceptor {
       ...(isPlain && {
         onHttp2: (before, bytes) => {
           this.#connections.delete(before);
-          beginHttp2(bytes);
+          try {
+            beginHttp2(bytes);
+          } catch (error) {
+            this.#drop(accepted, wrapped, error);
+          }
         },
       }),
     });
@@ -170,7 +188,7 @@ export class Acceptor {
   #lost(arrival: Arrival, failure: ArrivalFailure): void {
     const accepted = this.#arriving.get(arrival);
     this.#arriving.delete(arrival);
-    if (accepted !== undefined) this.#counts.remove(accepted.port);
+    if (accepted !== undefined) this.#release(accepted);
     if (failure !== "closed") {
       this.#plane.metrics.add(this.#row, WORKER_FIELD.connectionsRefused, 1);
     }
@@ -242,8 +260,14 @@ export class Acceptor {
 
 interface Accepted {
   readonly served: Cell<LinkedSocket>;
-  /** The number under which its port's connections are counted. */
-  readonly port: number;
+  /** The number under which its port's connections are counted; -1: it is not counted. */
+  port: number;
+}
+
+/** What is known of a connection that begins, and what was read of it. */
+interface Begun {
+  readonly about: Arrived;
+  readonly first: Buffer | null;
 }
 
 function plainlyArrived(socket: Socket, served: Cell<LinkedSocket>): Arrived {

@@ -202,6 +202,31 @@ describe("limits of connections", () => {
     for (const client of open) client[Symbol.dispose]();
   });
 
+  test("hold where a connection is lost to a bug as it begins to speak HTTP/2", async () => {
+    await using upstream = await origin();
+    const bugs: unknown[] = [];
+    const onBug = (error: unknown): void => void bugs.push(error);
+    const broken = {
+      get maxConcurrentStreams(): number {
+        throw new Error("a bug");
+      },
+    };
+    const settings = { connectionLimit: { value: 1, closeDelayMs: 0 }, http2: broken };
+    await using gateway = await gatewayWith(settings, [upstream.port], { onBug });
+    for (let count = 1; count <= 2; count++) {
+      using http2 = new RawClient(gateway.port);
+      http2.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+      await http2.until(({ ended }) => ended);
+      assert.equal(bugs.length, count);
+      assert.equal(gateway.plane.connections, 0);
+      using client = new RawClient(gateway.port);
+      client.send(GET.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n"));
+      assert.match(await client.responses(1), /^HTTP\/1\.1 200/);
+      client.socket.end();
+      await eventually(() => gateway.plane.connections === 0);
+    }
+  });
+
   test("one too many is held for a while where the policy says so", async () => {
     await using upstream = await origin();
     const settings = { connectionLimit: { value: 1, closeDelayMs: 150 } };

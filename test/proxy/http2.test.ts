@@ -5,10 +5,13 @@
 import assert from "node:assert/strict";
 import { once } from "node:events";
 import { constants, type OutgoingHttpHeaders } from "node:http2";
+import { connect } from "node:net";
 import { describe, test } from "node:test";
+import { GOAWAY, PREFACE } from "../../src/http2/frame.ts";
+import { FramePeer, GET } from "../support/frames.ts";
 import { oneRoute, testGateway, type RouteOptions, type TestGateway } from "../support/gateway.ts";
 import { answerOf, Http2Client } from "../support/http2.ts";
-import { eventually, origin, rawOrigin } from "../support/upstream.ts";
+import { eventually, origin, RawClient, rawOrigin } from "../support/upstream.ts";
 import type { Timeouts } from "../../src/proxy/plane.ts";
 
 const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR } = constants;
@@ -281,6 +284,31 @@ describe("a client over HTTP/2", () => {
     assert.ok(
       client.goaways.length > 0 && client.goaways.every((code) => code === NGHTTP2_NO_ERROR),
     );
+  });
+
+  test("whose preface ends after the drain began is told at once", async () => {
+    let answer: (() => void) | undefined;
+    await using app = await origin((_request, response) => (answer = () => response.end("ok")));
+    await using gateway = await gatewayTo(app.port);
+    using peer = new FramePeer(connect(gateway.port, "127.0.0.1"));
+    peer.socket.write(PREFACE.subarray(0, 10));
+    await eventually(() => gateway.plane.connections === 1);
+    // The beginning of the preface has been read when another client's request is answered.
+    using other = new RawClient(gateway.port);
+    other.send("OPTIONS * HTTP/1.1\r\nHost: app\r\n\r\n");
+    await other.until(({ received }) => received.includes("\r\n\r\n"));
+    const drained = gateway.plane.drain(5000);
+    await other.until(({ ended }) => ended);
+    other.socket.end();
+    peer.socket.write(PREFACE.subarray(10));
+    peer.settings([]);
+    peer.headers(1, GET);
+    await peer.until((one) => one.of(GOAWAY).length > 0);
+    await eventually(() => answer !== undefined);
+    assert.equal(peer.ended(1), false);
+    answer?.();
+    await peer.until((one) => one.body(1) === "ok" && one.closed);
+    await drained;
   });
 
   test("is cut off at the end of a drain's time", async () => {
