@@ -55,6 +55,12 @@ export class RequestHead extends HeaderBlock {
     return this.chunked || this.contentLength > 0;
   }
 
+  /** Whether the target says that it is asked for securely (RFC 9110 §4.2.2). */
+  get asksHttps(): boolean {
+    // The letter after "http": nothing but "https" has an "s" there.
+    return this.absolute && (this.target.charCodeAt(4) | 0x20) === 0x73;
+  }
+
   get idempotent(): boolean {
     return IDEMPOTENT.has(this.method);
   }
@@ -261,7 +267,7 @@ function judgeTarget(head: RequestHead, seen: Seen): HeadFault | undefined {
     if (!AUTHORITY.test(target)) return "target_invalid";
     head.path = "/";
   } else {
-    const absolute = /^http:\/\/([^/?]*)(.*)$/i.exec(target);
+    const absolute = /^https?:\/\/([^/?]*)(.*)$/i.exec(target);
     if (absolute === null || !AUTHORITY.test(absolute[1] as string)) return "target_invalid";
     head.absolute = true;
     head.authority = absolute[1] as string;

@@ -94,7 +94,7 @@ export const ERRORS = {
   misdirected: {
     ...GATEWAY,
     status: 421,
-    message: "This connection was made for another host than the one that is asked for",
+    message: "This connection was made for another host, or another scheme, than what is asked for",
   },
   no_backend: { ...GATEWAY, status: 500, message: "The route has no valid backend" },
   internal: { ...GATEWAY, status: 500, message: "The gateway failed to handle this request" },

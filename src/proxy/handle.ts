@@ -125,7 +125,7 @@ function permitConnection(x: Exchange, socket: LinkedSocket | undefined): boolea
   return false;
 }
 
-/** Refuses by name what this gateway does not do; true where the request may go on. */
+/** Refuses by name what this gateway does not do here; true where the request may go on. */
 function permit(x: Exchange): boolean {
   const { head } = x;
   if (head.method === "CONNECT") {
@@ -134,6 +134,10 @@ function permit(x: Exchange): boolean {
     respondError(x, "connect_unsupported");
   } else if (head.method === "TRACE") {
     respondError(x, "method_refused");
+  } else if (head.asksHttps && x.peer.scheme === "http") {
+    // What is to be asked for securely is not given in the clear, but where a proxy that is trusted has
+    // told that its client speaks HTTPS (RFC 9110 §7.4).
+    respondError(x, "misdirected");
   } else if (head.upgrade !== "" && !permitUpgrade(x)) {
     return false;
   } else if (head.path === "*") {

@@ -78,6 +78,36 @@ describe("what is read", () => {
   }
 });
 
+describe("targets in absolute form", () => {
+  const cases: [target: string, authority: string, path: string, query: string, https: boolean][] =
+    [
+      ["http://a", "a", "/", "", false],
+      ["http://a/b?c", "a", "/b", "c", false],
+      ["HTTP://A:80/b", "A:80", "/b", "", false],
+      ["https://a", "a", "/", "", true],
+      ["https://a?c=https://d", "a", "/", "c=https://d", true],
+      ["https://[::1]:8443/b", "[::1]:8443", "/b", "", true],
+      ["hTTpS://a.example/b//c", "a.example", "/b/c", "", true],
+      ["HTTPS://a/", "a", "/", "", true],
+    ];
+  for (const [target, authority, path, query, https] of cases) {
+    test(target, () => {
+      const head = parse([`GET ${target} HTTP/1.1`, "Host: other"]) as RequestHead;
+      const { absolute, asksHttps } = head;
+      assert.deepEqual(
+        { absolute, authority: head.authority, path: head.path, query: head.query, asksHttps },
+        { absolute: true, authority, path, query, asksHttps: https },
+      );
+    });
+  }
+
+  test("no other target asks for https", () => {
+    for (const target of ["/", "/abcs", "/https://a"]) {
+      assert.equal((parse([`GET ${target} HTTP/1.1`, "Host: a"]) as RequestHead).asksHttps, false);
+    }
+  });
+});
+
 describe("what is refused", () => {
   const cases: [fault: HeadFault, lines: string[]][] = [
     ["host_invalid", ["GET / HTTP/1.1"]],
@@ -94,7 +124,11 @@ describe("what is refused", () => {
     ["coding_unsupported", ["POST / HTTP/1.1", "Host: a", "Transfer-Encoding: gzip, chunked"]],
     ["target_invalid", ["GET * HTTP/1.1", "Host: a"]],
     ["target_invalid", ["GET a HTTP/1.1", "Host: a"]],
-    ["target_invalid", ["GET https://a/ HTTP/1.1", "Host: a"]],
+    ["target_invalid", ["GET https:///x HTTP/1.1", "Host: a"]],
+    ["target_invalid", ["GET https://u@a/ HTTP/1.1", "Host: a"]],
+    ["target_invalid", ["GET https:/a/ HTTP/1.1", "Host: a"]],
+    ["target_invalid", ["GET httpss://a/ HTTP/1.1", "Host: a"]],
+    ["target_invalid", ["GET wss://a/ HTTP/1.1", "Host: a"]],
     ["target_invalid", ["GET http://u@a/ HTTP/1.1", "Host: a"]],
     ["target_invalid", ["GET /%00 HTTP/1.1", "Host: a"]],
     ["target_invalid", ["GET /%c0%af HTTP/1.1", "Host: a"]],

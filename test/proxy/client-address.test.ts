@@ -304,6 +304,12 @@ describe("what goes by the client's address", () => {
         assert.equal(headers?.["x-forwarded-proto"], scheme, proto);
         assert.equal(headers?.["x-forwarded-port"], port ?? String(gateway.port));
       }
+      // Who is told to have asked over TLS may name that, and nobody else.
+      const absolute = head.replace(/^GET /, "GET https://app");
+      assert.deepEqual(
+        statuses(await ask(client, absolute)).at(-1),
+        scheme === "https" ? 200 : 421,
+      );
       // The next request of the same client without the header is one of this connection again.
       await ask(client, get("192.0.2.1"));
       assert.equal(app.requests.at(-1)?.headers["x-forwarded-proto"], "http");

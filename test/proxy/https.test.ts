@@ -114,6 +114,25 @@ describe("HTTPS", { skip: hasOpenssl() ? false : "openssl makes the certificates
     socket.destroy();
   });
 
+  test("a target in absolute form is served whichever scheme it names", async () => {
+    await using gateway = await gatewayWith(LISTENERS);
+    const options = { servername: "shop.example", ca: authority.certificate };
+    const socket = await secureConnect(gateway.port, options);
+    for (const scheme of ["https", "HTTPS", "http"]) {
+      socket.write(`GET ${scheme}://shop.example/a?b HTTP/1.1\r\nHost: other\r\n\r\n`);
+      const [answer] = (await once(socket, "data")) as [Buffer];
+      assert.match(answer.toString("latin1"), /^HTTP\/1\.1 200/);
+      const seen = upstream.requests.at(-1);
+      assert.equal(seen?.url, "/a?b");
+      assert.equal(seen?.headers.host, "shop.example");
+      assert.equal(seen?.headers["x-forwarded-proto"], "https");
+    }
+    socket.write("GET https://x.example/ HTTP/1.1\r\nHost: shop.example\r\n\r\n");
+    const [answer] = (await once(socket, "data")) as [Buffer];
+    assert.match(answer.toString("latin1"), /^HTTP\/1\.1 421/);
+    socket.destroy();
+  });
+
   test("curl and openssl get their answers", async () => {
     await using gateway = await gatewayWith([ANY, ...LISTENERS]);
     const ca = authority.write("trust.pem", authority.certificate);

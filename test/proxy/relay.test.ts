@@ -118,6 +118,17 @@ describe("requests", () => {
     assert.equal(app.requests[0]?.url, "/?a=1");
   });
 
+  test("what is to be asked for over TLS is not given in the clear", async () => {
+    await using app = await origin();
+    await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port] }) });
+    using client = new RawClient(gateway.port);
+    client.send("GET HTTPS://app/ HTTP/1.1\r\nHost: app\r\n\r\n");
+    assert.match(await client.responses(1), /^HTTP\/1\.1 421/);
+    client.send("GET HTTP://app/ HTTP/1.1\r\nHost: app\r\n\r\n");
+    assert.match(await client.responses(2), /HTTP\/1\.1 200/);
+    assert.equal(app.requests.length, 1);
+  });
+
   test("chunked bodies are framed anew and arrive whole", async () => {
     await using app = await origin();
     await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port] }) });
