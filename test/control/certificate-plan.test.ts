@@ -400,7 +400,7 @@ const BY_ISSUER = { "cert-manager.io/issuer": "ca" };
 const LISTENERS = [
   { name: "http", port: 80, protocol: "HTTP" },
   https("one", "shop-tls", "a.example"),
-  https("two", "shop-tls", "b.example"),
+  { ...https("two", "shop-tls", "b.example"), protocol: "https" },
   https("three", "other-tls", "c.example"),
   https("four", "any-tls"),
 ];

@@ -137,7 +137,8 @@ function readAnnotations(annotations: Readonly<Record<string, string>>): Wanted 
 function namesBySecret(gateway: Gateway): Map<string, string[]> {
   const names = new Map<string, string[]>();
   for (const { protocol, hostname, tls } of gateway.spec.listeners) {
-    if (protocol !== "HTTPS" && protocol !== "TLS") continue;
+    // As for the compiler, case does not count.
+    if (!["HTTPS", "TLS"].includes(protocol.toUpperCase())) continue;
     if (hostname === undefined || tls === undefined || tls.mode === "Passthrough") continue;
     for (const { group, kind, name, namespace } of tls.certificateRefs ?? []) {
       if (group !== "" || kind !== "Secret") continue;
