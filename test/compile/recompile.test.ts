@@ -3,12 +3,14 @@
  * same; and a change that nothing was compiled from compiles nothing.
  */
 import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { array, assert as check, constantFrom, integer, nat, property, record } from "fast-check";
 import type { JsonObject } from "../../src/base/json.ts";
 import { compile } from "../../src/compile/compile.ts";
 import type { Compiled, ResourceChange } from "../../src/compile/compiled.ts";
 import { recompile } from "../../src/compile/recompile.ts";
+import { parseDocuments } from "../../src/resource/parse.ts";
 import type { ResourceDraft } from "../../src/resource/resource.ts";
 import { SERVED } from "../support/certificates.ts";
 import { parseDrafts, ResourceSet } from "./resource-set.ts";
@@ -185,6 +187,42 @@ test("recompile says what compile says, after any changes", () => {
       }
     }),
     { numRuns: 300 },
+  );
+});
+
+/** The documents of all golden files that are right, many of which have one name. */
+const GOLDEN = ["compile", "resource"].flatMap((folder) => {
+  const url = new URL(`../golden/${folder}/`, import.meta.url);
+  return readdirSync(url)
+    .filter((name) => name.endsWith(".in.yaml"))
+    .map((name) => readFileSync(new URL(name, url), "utf8"))
+    .flatMap((text) => parseDocuments(text).documents.map(({ draft }) => draft));
+});
+
+const goldenStep = record({
+  document: nat(GOLDEN.length - 1),
+  act: constantFrom("apply", "apply", "remove"),
+});
+
+test("recompile says what compile says, of all kinds there are", () => {
+  const histories = array(goldenStep, { minLength: 200, maxLength: 700 });
+  check(
+    property(histories, integer({ min: 1, max: 5 }), (steps, size) => {
+      const set = new ResourceSet();
+      let compiled = compile(set);
+      for (let at = 0; at < steps.length; at += size) {
+        const changes = steps.slice(at, at + size).flatMap(({ document, act }) => {
+          const draft = GOLDEN[document] as ResourceDraft;
+          const { namespace, name } = draft.metadata;
+          if (act === "apply") return [set.apply(draft)];
+          if (set.get(draft.kind, namespace, name) === undefined) return [];
+          return [set.remove(draft.kind, namespace, name)];
+        });
+        compiled = recompile(compiled, set, changes);
+      }
+      assert.deepEqual(plain(compiled), plain(compile(set)));
+    }),
+    { numRuns: 30 },
   );
 });
 
