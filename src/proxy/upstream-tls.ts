@@ -8,8 +8,10 @@ import {
   checkServerIdentity,
   connect,
   createSecureContext,
+  getCACertificates,
   type PeerCertificate,
   type SecureContext,
+  setDefaultCACertificates,
   type TLSSocket,
 } from "node:tls";
 import type { PoolTls } from "../compile/program.ts";
@@ -56,12 +58,29 @@ export class SecureOrigin {
   #newContext(): SecureContext {
     const { caCertificates } = this.#tls;
     const own = this.#certificate;
+    if (caCertificates === undefined) trustWhomHostTrusts();
     return createSecureContext({
       minVersion: "TLSv1.2",
       ...(caCertificates !== undefined && { ca: caCertificates }),
       ...(own !== null && own.privateKey !== null && { cert: own.part.chain, key: own.privateKey }),
     });
   }
+}
+
+let trustsHost = false;
+
+/**
+ * From now on a context of this thread that names no authorities has those of the host: with what its
+ * administrators have added, and without what they have taken out. Where a host has none, as slim images
+ * have not, Node's own list stands. Reading them takes 50 ms, once, and nothing where no backend needs them.
+ */
+function trustWhomHostTrusts(): void {
+  if (trustsHost) return;
+  trustsHost = true;
+  const authorities = getCACertificates("system");
+  if (authorities.length === 0) return;
+  // NODE_EXTRA_CA_CERTS is believed beside whichever list there is.
+  setDefaultCACertificates([...new Set([...authorities, ...getCACertificates("extra")])]);
 }
 
 type Names = NonNullable<PoolTls["subjectAltNames"]>;
