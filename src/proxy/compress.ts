@@ -128,22 +128,21 @@ export function compressAnswer(
 export function compressDirect(x: Exchange, direct: LocalAnswer): LocalAnswer {
   const compression = x.rule?.compression ?? null;
   if (compression === null || isGrpc(x.head)) return direct;
-  const edits = x.rule?.responseEdits ?? null;
+  const edits = x.responseEdits;
   const answer: Answer = {
     status: direct.status,
     contentLength: direct.body.length,
-    header: (name) =>
-      name === "content-type" && direct.contentType !== ""
-        ? direct.contentType
-        : appendedBy(edits, name),
+    header(name) {
+      const comes = name === "content-type" && direct.contentType !== "" && !edits?.drop.has(name);
+      return comes ? direct.contentType : appendedBy(edits, name);
+    },
   };
   if (!isCompressible(answer, compression)) return direct;
   const encoding = encodingFor(x.head, compression);
-  const headers = `${direct.headers}${VARY}`;
-  if (encoding === undefined) return { ...direct, headers };
+  if (encoding === undefined) return { ...direct, codingLines: VARY };
   return {
     ...direct,
-    headers: `${headers}content-encoding: ${encoding.name}\r\n`,
+    codingLines: `${VARY}content-encoding: ${encoding.name}\r\n`,
     body: compressShort(encoding, Buffer.from(direct.body, "latin1")).toString("latin1"),
   };
 }

@@ -13,7 +13,7 @@ import type { KnownHead } from "./known-head.ts";
 import type { Peer } from "./peer.ts";
 import type { Plane } from "./plane.ts";
 import type { Endpoint } from "./endpoint.ts";
-import type { Habits, LinkedArm, LinkedRule } from "./snapshot.ts";
+import type { Habits, LinkedArm, LinkedEdits, LinkedRule } from "./snapshot.ts";
 import type { SessionUse } from "./session.ts";
 import type { EndedBy } from "./termination.ts";
 import type { Trace } from "./trace.ts";
@@ -143,6 +143,13 @@ export class Exchange {
   /** How its rule uses connections. */
   get habits(): Habits | null {
     return this.rule === null ? null : this.rule.habits;
+  }
+
+  /** What is done to the response's head: by the rule and the chosen backend, or the rule alone. */
+  get responseEdits(): LinkedEdits | null {
+    const { rule, choice } = this;
+    if (choice.backend !== null) return choice.backend.responseEdits;
+    return rule === null ? null : rule.responseEdits;
   }
 
   /** Counts the answer to the client, once. A tunnel's is counted at its beginning. */

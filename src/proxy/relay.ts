@@ -23,7 +23,7 @@ export function relayInterim(x: Exchange, head: ResponseHead): void {
 export function relayHead(x: Exchange, head: ResponseHead, whole: string | null): void {
   x.status = head.status;
   x.responseStarted = true;
-  const edits = x.choice.backend?.responseEdits ?? null;
+  const edits = x.responseEdits;
   if (edits !== null) {
     for (const name of edits.drop) if (!FRAMING.has(name)) head.dropName(name);
   }
@@ -54,7 +54,7 @@ function sendHead(x: Exchange, head: ResponseHead, edited: string, whole: string
 export function relaySwitch(x: Exchange, head: ResponseHead): void {
   x.status = head.status;
   x.responseStarted = true;
-  const edits = x.choice.backend?.responseEdits ?? null;
+  const edits = x.responseEdits;
   if (edits !== null) {
     for (const name of edits.drop) if (!FRAMING.has(name)) head.dropName(name);
   }

@@ -9,7 +9,7 @@ import { errorBody, errorRow, isError, type ErrorCode } from "./error.ts";
 import type { Exchange } from "./exchange.ts";
 import { grpcMessage, grpcStatusOf, isGrpc } from "./grpc.ts";
 import { HTTP2 } from "../http2/request.ts";
-import type { LinkedDirectResponse } from "./snapshot.ts";
+import type { LinkedDirectResponse, LinkedEdits } from "./snapshot.ts";
 
 /** The methods of the resources that may stand behind the gateway (RFC 9110 §15.5.6). */
 const ALLOW = "allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n";
@@ -20,6 +20,8 @@ export interface LocalAnswer {
   readonly headers: string;
   readonly contentType: string;
   readonly body: string;
+  /** Lines about the body's coding, which no edits touch; absent where it has none. */
+  readonly codingLines?: string;
 }
 
 /** Answers with an error of the table; if the response had begun already, breaks it off instead. */
@@ -75,11 +77,12 @@ export function respond(x: Exchange, answer: LocalAnswer): void {
   x.status = answer.status;
   x.responseStarted = true;
   const bytes = Buffer.byteLength(answer.body, "latin1");
-  const edits = x.rule?.responseEdits ?? null;
+  const edits = x.responseEdits;
   let lines = x.plane.wallTime.dateLine(performance.now());
-  if (answer.contentType !== "") lines += `content-type: ${answer.contentType}\r\n`;
-  if (answer.status !== 204) lines += `content-length: ${bytes}\r\n`;
-  lines += answer.headers;
+  if (answer.contentType !== "") lines += kept(`content-type: ${answer.contentType}\r\n`, edits);
+  // Of a 304 it would be the length that a 200 has, which nobody knows here (RFC 9110 §8.6).
+  if (answer.status !== 204 && answer.status !== 304) lines += `content-length: ${bytes}\r\n`;
+  lines += kept(answer.headers, edits) + (answer.codingLines ?? "");
   const cors = x.choice.backend?.cors ?? x.rule?.cors ?? null;
   if (cors !== null && x.reason !== "preflight") {
     lines += responseLines(cors, x.head.header("origin")) + varyLine(cors);
@@ -89,6 +92,17 @@ export function respond(x: Exchange, answer: LocalAnswer): void {
   if (body !== "") x.bytesOut = bytes;
   x.client.sendAnswer(x, answer.status, lines, body);
   x.finish();
+}
+
+/** Those of `lines`, whole lines, that the edits of the route leave. */
+function kept(lines: string, edits: LinkedEdits | null): string {
+  if (edits === null || edits.drop.size === 0) return lines;
+  const isKept = (line: string): boolean =>
+    !edits.drop.has(line.slice(0, line.indexOf(":")).toLowerCase());
+  return lines
+    .split(/(?<=\r\n)/)
+    .filter(isKept)
+    .join("");
 }
 
 /**

@@ -94,6 +94,52 @@ describe("CORS", () => {
   });
 });
 
+describe("edits of response headers hold for the gateway's own answers", () => {
+  const EDITS = { set: [["Content-Type", "text/html"]], remove: ["location"] } as const;
+  const CASES: readonly (readonly [what: string, rule: Partial<RulePart>])[] = [
+    [
+      "a direct response",
+      {
+        filters: {
+          directResponse: { statusCode: 200, contentType: "text/plain", body: "ok" },
+          responseHeaders: EDITS,
+        },
+      },
+    ],
+    [
+      "a direct response of the backendRef",
+      {
+        backends: [
+          {
+            weight: 1,
+            filters: {
+              directResponse: { statusCode: 200, contentType: "text/plain", body: "ok" },
+              responseHeaders: EDITS,
+            },
+          },
+        ],
+      },
+    ],
+    [
+      "a redirect",
+      { filters: { redirect: { statusCode: 302, scheme: "https" }, responseHeaders: EDITS } },
+    ],
+    ["an error", { filters: { responseHeaders: EDITS }, backends: [] }],
+    [
+      "an error of a backendRef",
+      { backends: [{ weight: 1, filters: { responseHeaders: EDITS } }] },
+    ],
+  ];
+  for (const [what, rule] of CASES) {
+    test(what, async () => {
+      const parts = oneRoute({ stable: [1], rule });
+      await using gateway = await testGateway({ parts });
+      const [head = ""] = (await ask(gateway.port, get())).split("\r\n\r\n");
+      assert.deepEqual(head.match(/^content-type.*$|^location.*$/gim), ["Content-Type: text/html"]);
+    });
+  }
+});
+
 describe("bodies that are too long", () => {
   test("a length that is too long is refused before a byte goes on", async () => {
     await using app = await origin();
