@@ -5,7 +5,7 @@
  */
 import type { AdmissionRule } from "../admission/writer.ts";
 import { isJsonObject, type JsonValue } from "../base/json.ts";
-import { keyText, type ResourceKey } from "../resource/resource.ts";
+import { keyOf, keyText, type Resource, type ResourceKey } from "../resource/resource.ts";
 import type { Change, Store } from "../store/store.ts";
 import { displayPath } from "./scan.ts";
 
@@ -54,13 +54,11 @@ export function isOwned(record: FileRecord, uid: string | undefined): boolean {
   return uid !== undefined && (record.uid === undefined || record.uid === uid);
 }
 
-/** What to tell whoever changes a file's resource by other means; undefined for others. */
-export function ownershipWarning(store: Store, key: ResourceKey): string | undefined {
+/** The record of the file that made the resource of this uid, and has not lost it since. */
+function recordOf(store: Store, key: ResourceKey, uid: string | undefined): FileRecord | undefined {
   const value = store.records("file").get(keyText(key));
   const record = value === undefined ? undefined : toRecord(value);
-  const stored = store.get(key.kind, key.namespace, key.name);
-  if (record === undefined || !isOwned(record, stored?.metadata.uid)) return undefined;
-  return `${displayPath(record.file)}:${record.line} will win at its next change`;
+  return record !== undefined && isOwned(record, uid) ? record : undefined;
 }
 
 /** The rule that warns of changes to a file's resources; it refuses nothing. */
@@ -68,9 +66,38 @@ export function createFileRule(store: Store): AdmissionRule {
   return (change) => {
     if (change.op !== "update" && change.op !== "delete") return { additions: [], warnings: [] };
     const key = change.op === "delete" ? change.key : keyOfUpdate(change.resource);
-    const warning = ownershipWarning(store, key);
-    return { additions: [], warnings: warning === undefined ? [] : [warning] };
+    const stored = store.get(key.kind, key.namespace, key.name);
+    const record = recordOf(store, key, stored?.metadata.uid);
+    if (record === undefined) return { additions: [], warnings: [] };
+    const warning =
+      change.op === "update"
+        ? `${placeOf(record)} will win at its next change`
+        : `${placeOf(record)} declares ${keyText(key)}, which stays deleted until that document ` +
+          "is changed or applied";
+    return { additions: [], warnings: [warning] };
   };
+}
+
+/** What the log says when a resource goes that a file declares still; undefined for others. */
+export function deletionNote(store: Store, resource: Resource): string | undefined {
+  const key = keyOf(resource);
+  const record = recordOf(store, key, resource.metadata.uid);
+  return record === undefined ? undefined : deletedText(keyText(key), record);
+}
+
+/**
+ * The same of a deletion that is known by its record alone. A file does not take back what a person
+ * did: as with an edit, its next change does.
+ */
+export function deletedText(key: string, record: FileRecord): string {
+  return (
+    `${placeOf(record)}: ${key} was deleted through the API, and stays so; change the document, or ` +
+    `\`sluice apply -f ${displayPath(record.file)}\`, to bring it back`
+  );
+}
+
+function placeOf({ file, line }: FileRecord): string {
+  return `${displayPath(file)}:${line}`;
 }
 
 function keyOfUpdate(resource: {

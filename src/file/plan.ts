@@ -91,6 +91,18 @@ export function leftResources(
   return left;
 }
 
+/** What files that are named declare, and somebody has deleted: the records, by key. */
+export function deletedResources(
+  records: FileRecords,
+  view: Pick<PlanView, "get"> & { isNamed(file: string): boolean },
+): FileRecords {
+  const isDeleted = (key: string): boolean => {
+    const { kind, namespace, name } = parseKey(key);
+    return view.get(kind, namespace, name) === undefined;
+  };
+  return new Map([...records].filter(([key, { file }]) => view.isNamed(file) && isDeleted(key)));
+}
+
 function textOf(document: ParsedDocument): string {
   return keyText(keyOf(document.draft));
 }

@@ -12,8 +12,15 @@ import type { Issue } from "../resource/issue.ts";
 import { type ParsedText, TextParser } from "../resource/parse.ts";
 import { keyOf, keyText } from "../resource/resource.ts";
 import { type Change, type Store, StoreError } from "../store/store.ts";
-import { type FileRecords, readRecords } from "./ownership.ts";
-import { type FileState, groupKeys, leftResources, planFile, settleClaims } from "./plan.ts";
+import { deletedText, type FileRecords, readRecords } from "./ownership.ts";
+import {
+  deletedResources,
+  type FileState,
+  groupKeys,
+  leftResources,
+  planFile,
+  settleClaims,
+} from "./plan.ts";
 import { displayPath, listFiles, type Listing, readText } from "./scan.ts";
 import { watchFolders } from "./watch.ts";
 
@@ -38,6 +45,8 @@ export interface FileSource {
   load(): Promise<LoadResult>;
   /** Resources of files that are not among the paths: "shop.yaml is not named any more: …". */
   left(): readonly string[];
+  /** After a load, what the files declare and the API has deleted: "shop.yaml:3: Backend/…". */
+  deleted(): readonly string[];
   /** Follows the files until the function returned is called. */
   watch(): () => void;
 }
@@ -46,6 +55,8 @@ export interface FileSource {
 const RETRY_MS = 5000;
 /** So many resources of a file that was left are named. */
 const LEFT_SHOWN_MAX = 5;
+/** So many documents whose resources were deleted are named. */
+const DELETED_SHOWN_MAX = 20;
 
 export function createFileSource(options: FileSourceOptions): FileSource {
   return new Source(options);
@@ -70,17 +81,29 @@ class Source implements FileSource {
   }
 
   left(): readonly string[] {
-    const { store } = this.#options;
-    const view = {
-      get: store.get.bind(store),
-      isNamed: (file: string) => this.#isWithinPaths(file),
-    };
-    return [...leftResources(readRecords(store), view)].map(
+    return [...leftResources(readRecords(this.#options.store), this.#view())].map(
       ([file, keys]) =>
         `${displayPath(file)} is not named any more, and what it said stays until it is deleted: ` +
         keys.slice(0, LEFT_SHOWN_MAX).join(", ") +
         (keys.length > LEFT_SHOWN_MAX ? ` and ${keys.length - LEFT_SHOWN_MAX} more` : ""),
     );
+  }
+
+  deleted(): readonly string[] {
+    const found = [...deletedResources(readRecords(this.#options.store), this.#view())];
+    const shown = found
+      .slice(0, DELETED_SHOWN_MAX)
+      .map(([key, record]) => deletedText(key, record));
+    const more = found.length - shown.length;
+    return more === 0 ? shown : [...shown, `… and ${more} more that the API has deleted`];
+  }
+
+  #view() {
+    const { store } = this.#options;
+    return {
+      get: store.get.bind(store),
+      isNamed: (file: string) => this.#isWithinPaths(file),
+    };
   }
 
   watch(): () => void {

@@ -21,7 +21,7 @@ import { createEventExpiry } from "../control/event.ts";
 import { createNotifications } from "../control/notification/reconcile.ts";
 import { createRolloutController } from "../control/rollout/reconcile.ts";
 import { createDelivery } from "../delivery/delivery.ts";
-import { createFileRule } from "../file/ownership.ts";
+import { createFileRule, deletionNote } from "../file/ownership.ts";
 import { createFileSource } from "../file/source.ts";
 import { createExposition } from "../metric/exposition.ts";
 import { Windows } from "../metric/window.ts";
@@ -169,10 +169,14 @@ async function start(): Promise<void> {
   }
   started = true;
   tellIssues(issues);
-  if (!resumes) for (const text of files.left()) log.warn({}, text);
+  if (!resumes) for (const text of [...files.left(), ...files.deleted()]) log.warn({}, text);
   await programs.start({ allSockets: !resumes });
   const adminPort = await listenAdmin(options.adminAddress);
   store.watch(wake);
+  store.watch(({ type, resource }) => {
+    const note = type === "DELETED" ? deletionNote(store, resource) : undefined;
+    if (note !== undefined) log.warn({}, note);
+  });
   delivery.onAcknowledged(wake);
   driver?.start();
   files.watch();

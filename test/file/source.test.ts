@@ -7,7 +7,7 @@ import { test, type TestContext } from "node:test";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { AdmissionError, createWriter } from "../../src/admission/writer.ts";
 import { type Clock, systemClock } from "../../src/base/clock.ts";
-import { createFileRule } from "../../src/file/ownership.ts";
+import { createFileRule, deletionNote } from "../../src/file/ownership.ts";
 import { createFileSource, type FileSource, type LoadResult } from "../../src/file/source.ts";
 import type { Backend } from "../../src/resource/backend.ts";
 import { formatIssue, type Issue } from "../../src/resource/issue.ts";
@@ -186,14 +186,45 @@ test("neither a restart nor touching a file reverts an edit made through the API
 
 test("a resource that the API deleted comes back with the next change of its document", async (t) => {
   const f = new Fixture(t);
-  f.write("a.yaml", backend("a", 1));
+  f.write("a.yaml", `${backend("b", 1)}---\n${backend("a", 1)}`);
   await f.applied();
-  assert.equal((await f.delete("a")).length, 1);
-  assert.equal(await f.applied(), 0);
-  assert.equal(f.state, "");
-  f.write("a.yaml", backend("a", 2));
+  assert.deepEqual(f.source().deleted(), []);
+  const gone: string[] = [];
+  const unwatch = f.store.watch(({ type, resource }) => {
+    const note = type === "DELETED" ? deletionNote(f.store, resource) : undefined;
+    if (note !== undefined) gone.push(note);
+  });
+  const place = path.join(f.folder, "a.yaml");
+  assert.deepEqual(await f.delete("a"), [
+    `${place}:6 declares Backend/default/a, which stays deleted until that document is changed or applied`,
+  ]);
+  assert.equal(await f.applied(), 0, "neither a scan nor a restart brings it back …");
+  assert.equal(f.state, "b:1");
+  const said =
+    `${place}:6: Backend/default/a was deleted through the API, and stays so; change the ` +
+    `document, or \`sluice apply -f ${place}\`, to bring it back`;
+  assert.deepEqual(f.source().deleted(), [said], "… but both say so, at the start …");
+  assert.deepEqual(gone, [said], "… and when it happens");
+  f.write("a.yaml", `${backend("b", 1)}---\n${backend("a", 2)}`);
   assert.equal(await f.applied(), 1);
-  assert.equal(f.state, "a:2");
+  assert.equal(f.state, "a:2,b:1");
+  f.remove("a.yaml");
+  await f.applied();
+  assert.deepEqual(f.source().deleted(), []);
+  assert.equal(gone.length, 1, "what a file deletes itself needs no word");
+  unwatch();
+});
+
+test("where many were deleted, the first are named and the others counted", async (t) => {
+  const f = new Fixture(t);
+  const names = Array.from({ length: 23 }, (_each, index) => `b${index + 10}`);
+  f.write("a.yaml", names.map((name) => backend(name, 1)).join("---\n"));
+  await f.applied();
+  for (const name of names) await f.delete(name);
+  const said = f.source().deleted();
+  assert.equal(said.length, 21);
+  assert.equal(said.at(-1), "… and 3 more that the API has deleted");
+  assert.deepEqual(f.source(["other.yaml"]).deleted(), [], "files that are not named say nothing");
 });
 
 test("a file deletes only what it still owns", async (t) => {
