@@ -90,7 +90,8 @@ export function readCertificateFile(
   const problem = text === undefined ? `${files.certificate} has not been read` : text.problem;
   const invalidFile = problem === undefined ? {} : invalid("Invalid", problem);
   if (text === undefined || !("certificate" in text)) return invalidFile;
-  return { pair: toPair(`file/${files.certificate}`, text), ...invalidFile };
+  // By both files: what one key file holds says nothing of another beside the same certificate.
+  return { pair: toPair(`file/${filePairKey(files)}`, text), ...invalidFile };
 }
 
 function invalid(

@@ -83,7 +83,8 @@ export type TlsVersion = "TLSv1.2" | "TLSv1.3";
 
 /**
  * A certificate chain, without its private key, which travels beside the parts as credentials do.
- * Key: "certificate/Secret/NAMESPACE/NAME" or "certificate/file/PATH".
+ * Key: "certificate/Secret/NAMESPACE/NAME" or "certificate/file/" and both
+ * paths as JSON.
  */
 export interface CertificatePart {
   readonly type: "certificate";

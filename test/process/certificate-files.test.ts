@@ -6,11 +6,12 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, test } from "node:test";
 import { filePairKey, type KeyPairText } from "../../src/compile/certificates.ts";
+import { compile } from "../../src/compile/compile.ts";
 import { CertificateFiles, readCertificateFiles } from "../../src/process/certificate-files.ts";
 import type { Gateway } from "../../src/resource/gateway.ts";
 import { SERVED, type TestCertificate } from "../support/certificates.ts";
 import { VirtualClock } from "../support/clock.ts";
-import { parseDrafts } from "../compile/resource-set.ts";
+import { parseDrafts, ResourceSet } from "../compile/resource-set.ts";
 
 const [A, B] = SERVED as [TestCertificate, TestCertificate];
 
@@ -125,6 +126,42 @@ test("files that stay wrong are told, with what is served meanwhile", () => {
   watched.pass();
   assert.deepEqual(watched.now(), A);
   assert.equal(watched.changes, 2);
+});
+
+test("listeners with one certificate file and a key file each have a certificate each", () => {
+  write(A);
+  const other = path.join(folder, "other.pem");
+  writeFileSync(other, A.privateKey);
+  const set = ResourceSet.parse(`
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: edge}
+spec:
+  gatewayClassName: sluice
+  listeners:
+  - {name: a, protocol: HTTPS, port: 443, tls: {options: {
+      sluice.dev/certificate-file: ${certificate}, sluice.dev/key-file: ${key}}}}
+  - {name: b, protocol: HTTPS, port: 444, tls: {options: {
+      sluice.dev/certificate-file: ${certificate}, sluice.dev/key-file: ${other}}}}
+`);
+  const clock = new VirtualClock();
+  const files = new CertificateFiles({ clock, onChange: () => undefined });
+  const compiled = () => {
+    const edge = set.get("Gateway", "default", "edge") as unknown as Gateway;
+    for (const [name, text] of files.of([edge])) set.certificateFiles.set(name, text);
+    const { parts, credentials } = compile(set);
+    const pairs = [...parts.values()].filter((part) => part.type === "certificate");
+    return pairs.map(({ chain, privateKey }) => ({
+      certificate: chain,
+      privateKey: credentials.get(privateKey.ref),
+    }));
+  };
+  assert.deepEqual(compiled(), [A, A]);
+  // Only one of the key files follows the certificate: beside the other the pair before is served.
+  write(B);
+  clock.advance(1000);
+  assert.deepEqual(compiled(), [B, A]);
+  files.close();
 });
 
 const WRONG: readonly [
