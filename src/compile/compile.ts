@@ -3,14 +3,12 @@
  * resources are, what can be served is in the Program and what cannot is said in a status.
  */
 import { jsonEqual } from "../base/json.ts";
-import type { Gateway } from "../resource/gateway.ts";
 import { keyText } from "../resource/resource.ts";
-import { fullName } from "./age.ts";
+import { readAncestors } from "./ancestors.ts";
 import { backendStatus } from "./backend-status.ts";
 import { backendTlsStatuses } from "./backend-tls.ts";
-import type { AncestorsOf } from "./backend-tls.ts";
 import { compileChallenges } from "./challenges.ts";
-import type { CompileInput, Compiled, ParentReference, StatusDraft } from "./compiled.ts";
+import type { CompileInput, Compiled, StatusDraft } from "./compiled.ts";
 import type { CompileContext } from "./context.ts";
 import { readFrame } from "./frame.ts";
 import type { Frame } from "./frame.ts";
@@ -63,9 +61,7 @@ function assemble(input: CompileInput, options: AssembleOptions): Compiled {
   for (const backend of input.list("Backend")) {
     context.statuses.push(backendStatus(backend, context.splits.traces));
   }
-  context.statuses.push(
-    ...backendTlsStatuses(frame.backendTls.policies, gatewaysLeadingTo(context)),
-  );
+  context.statuses.push(...backendTlsStatuses(frame.backendTls.policies, readAncestors(context)));
   const { routes, pages } = context;
   return {
     parts: context.parts.parts,
@@ -105,29 +101,10 @@ function createContext(
     attachedTo: new Map(),
     routesOf: new Map(),
     routes: new Map(),
+    modelRoutes: [],
     pages: new Map(),
     before: previous?.memo,
   };
-}
-
-/** The Gateways whose routes refer to a backend, by name. */
-function gatewaysLeadingTo({ routes }: CompileContext): AncestorsOf {
-  return ({ kind, namespace, name }) => {
-    const found = new Map<string, ParentReference>();
-    for (const { references, matches } of routes.values()) {
-      const leads = references.some(
-        ({ target }) =>
-          target.kind === kind && target.namespace === namespace && target.name === name,
-      );
-      if (!leads) continue;
-      for (const { gateway } of matches.keys()) found.set(fullName(gateway), ancestorOf(gateway));
-    }
-    return [...found.entries()].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, one]) => one);
-  };
-}
-
-function ancestorOf({ metadata: { namespace, name } }: Gateway): ParentReference {
-  return { group: "gateway.networking.k8s.io", kind: "Gateway", namespace, name };
 }
 
 /**

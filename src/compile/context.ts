@@ -4,7 +4,7 @@
 import type { CompileInput, StatusDraft } from "./compiled.ts";
 import type { Frame } from "./frame.ts";
 import type { ListenerNode } from "./listeners.ts";
-import type { CompileMemo, PageTrace, RouteTrace } from "./memo.ts";
+import type { CompileMemo, PageTrace, RouteTrace, SplitReference } from "./memo.ts";
 import type { PlacedMatch } from "./pages.ts";
 import type { PartSet } from "./part-set.ts";
 import type { PartKey } from "./program.ts";
@@ -20,6 +20,11 @@ export interface CompileContext extends Frame {
   readonly attachedTo: Map<ListenerNode, Set<string>>;
   readonly routesOf: Map<PartKey, Set<string>>;
   readonly routes: Map<string, RouteTrace>;
+  /** What AIGatewayRoutes lead to, and from where. */
+  readonly modelRoutes: {
+    readonly references: readonly SplitReference[];
+    readonly listeners: readonly ListenerNode[];
+  }[];
   readonly pages: Map<PartKey, PageTrace>;
   /** What the compilation before remembers, in whatever frame. */
   readonly before: CompileMemo | undefined;

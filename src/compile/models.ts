@@ -54,8 +54,13 @@ function compileModelRoute(context: CompileContext, route: AIGatewayRoute, owner
     bodyBytesMax: BODY_BYTES_MAX,
   };
   noteReferences(context, key, splits);
+  const places = attachments.flatMap((one) => one.places);
+  context.modelRoutes.push({
+    references: splits,
+    listeners: places.map(({ listener }) => listener),
+  });
   const added = new Set<string>();
-  for (const place of attachments.flatMap((one) => one.places)) {
+  for (const place of places) {
     placeRoute(context, { route, part, place, added });
   }
   for (const listener of attachments.flatMap((one) => one.unserved)) {

@@ -10,6 +10,7 @@ import { jsonEqual } from "../base/json.ts";
 import type { Resource } from "../resource/resource.ts";
 import { keyOf, keyText } from "../resource/resource.ts";
 import { workloadKeyOf } from "../rollout/revision.ts";
+import { backendsOf } from "./ancestors.ts";
 import { backendStatus } from "./backend-status.ts";
 import { compile, compileRoutes } from "./compile.ts";
 import type { CompileInput, Compiled, ResourceChange, SplitTrace } from "./compiled.ts";
@@ -132,7 +133,7 @@ interface Touched {
   readonly edited: boolean;
 }
 
-/** Compiles the dirty splits anew; undefined where that changes what routes must say. */
+/** Compiles the dirty splits anew; undefined where that changes what routes or policies must say. */
 function patch(
   previous: Compiled,
   input: CompileInput,
@@ -151,7 +152,10 @@ function patch(
   });
   for (const [, before] of dirty) {
     const { trace } = pass.resolve(before.target);
-    const same = trace.served === before.served && trace.websocket === before.websocket;
+    const same =
+      trace.served === before.served &&
+      trace.websocket === before.websocket &&
+      jsonEqual(backendsOf(trace), backendsOf(before));
     if (!same || !jsonEqual(trace.problem, before.problem)) {
       return undefined;
     }

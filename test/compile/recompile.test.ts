@@ -320,3 +320,31 @@ test("an EndpointSlice that moves to another Service leaves the first one", () =
   assert.equal(pool(before), 1);
   assert.equal(pool(recompile(before, set, changes)), 0);
 });
+
+test("an LLM provider that moves to another Backend takes its Gateways along", () => {
+  const set = ResourceSet.parse(`${BASE}
+---
+{apiVersion: sluice.dev/v1alpha1, kind: Backend, metadata: {name: old},
+  spec: {endpoints: [{ip: {address: 127.0.0.1, port: 9001}}]}}
+---
+{apiVersion: sluice.dev/v1alpha1, kind: Backend, metadata: {name: new},
+  spec: {endpoints: [{ip: {address: 127.0.0.1, port: 9002}}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: BackendTLSPolicy, metadata: {name: tls},
+  spec: {targetRefs: [{group: sluice.dev, kind: Backend, name: new}],
+    validation: {hostname: new.example, wellKnownCACertificates: System}}}
+`);
+  const provider = (name: string): ResourceChange => {
+    const [draft] = parseDrafts(`{apiVersion: sluice.dev/v1alpha1, kind: AIServiceBackend,
+      metadata: {name: a0}, spec: {schema: {name: OpenAI}, backendRef: {name: ${name}}}}`);
+    return set.apply(draft as ResourceDraft);
+  };
+  const leading = ({ statuses }: Compiled) =>
+    statuses
+      .find(({ key }) => key.kind === "BackendTLSPolicy")
+      ?.ancestors?.map(({ ancestorRef: { kind, name } }) => `${kind} ${name}`);
+  provider("old");
+  const before = compile(set);
+  assert.deepEqual(leading(before), ["Backend new"]);
+  assert.deepEqual(leading(recompile(before, set, [provider("new")])), ["Gateway edge"]);
+});
