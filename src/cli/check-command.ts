@@ -7,9 +7,10 @@ import { compile } from "../compile/compile.ts";
 import { isOurClass } from "../compile/gateway-class.ts";
 import { formatProblem, problemsOf } from "../compile/problems.ts";
 import { isOfKind } from "../compile/stored.ts";
+import { certificateProblems } from "../compile/wanted-certificates.ts";
 import { readCertificateFiles } from "../process/certificate-files.ts";
 import { formatIssue } from "../resource/issue.ts";
-import type { ResourceDraft } from "../resource/resource.ts";
+import type { Resource, ResourceDraft } from "../resource/resource.ts";
 import { missingTemplates } from "../rollout/templates.ts";
 import { openSqliteStore } from "../store/sqlite.ts";
 import { type Store, StoreError } from "../store/store.ts";
@@ -30,6 +31,15 @@ export async function check(paths: readonly string[]): Promise<number> {
   print(`${seen}: ${problems.length === 0 ? "no problems" : counted(problems.length, "problem")}`);
   return problems.length === 0 ? EXIT.ok : EXIT.no;
 }
+
+/** What no compilation says, for it is others than the data plane who would stumble over it. */
+const BETWEEN: readonly {
+  readonly kind: string;
+  readonly look: (resource: Resource, get: Store["get"]) => readonly string[];
+}[] = [
+  { kind: "Rollout", look: missingTemplates },
+  { kind: "Certificate", look: (resource, get) => certificateProblems({ get }, resource) },
+];
 
 interface Found {
   readonly problems: readonly string[];
@@ -75,15 +85,14 @@ async function lookBetween(drafts: readonly ResourceDraft[]): Promise<Found> {
         store.list("Gateway").filter((one) => isOfKind(one, "Gateway")),
       ),
     });
-    const templates = store
-      .list("Rollout")
-      .flatMap((rollout) =>
-        missingTemplates(rollout, get).map(
-          (problem) => `Rollout ${rollout.metadata.namespace}/${rollout.metadata.name}: ${problem}`,
-        ),
-      );
+    const between = BETWEEN.flatMap(({ kind, look }) =>
+      store.list(kind).flatMap((resource) => {
+        const { namespace, name } = resource.metadata;
+        return look(resource, get).map((problem) => `${kind} ${namespace}/${name}: ${problem}`);
+      }),
+    );
     return {
-      problems: [...problemsOf(compiled).map(formatProblem), ...templates],
+      problems: [...problemsOf(compiled).map(formatProblem), ...between],
       notes: leftToOthers(store),
     };
   } catch (error) {

@@ -16,9 +16,8 @@ import {
   readCertificateFile,
 } from "./certificates.ts";
 import type { CertificateDeps, KeyPair, Referrer } from "./certificates.ts";
-import type { CompileInput } from "./compiled.ts";
 import type { AuthoritiesPart, ListenerTls, TlsVersion } from "./program.ts";
-import { listOf } from "./stored.ts";
+import { wantedFor, whyUnobtainable } from "./wanted-certificates.ts";
 
 type ListenerSpec = Gateway["spec"]["listeners"][number];
 
@@ -77,38 +76,33 @@ export function readListenerTls(
   return { ...said, node: { tls, keyPairs, authorities: validation?.authorities } };
 }
 
-/** The annotations by which a Gateway asks for the certificates that its listeners name. */
-const ISSUER_ANNOTATIONS = ["cert-manager.io/issuer", "cert-manager.io/cluster-issuer"];
-
 /** What is said where nothing is wrong but that the certificate is still being obtained. */
 function awaitedSecret(
   { input }: CertificateDeps,
-  { metadata }: Gateway,
-  { tls, hostname }: ListenerSpec,
+  gateway: Gateway,
+  { tls }: ListenerSpec,
 ): ListenerTlsResult | undefined {
-  const { namespace, annotations = {} } = metadata;
-  const asks = ISSUER_ANNOTATIONS.some((name) => annotations[name] !== undefined);
-  const missing = (tls?.certificateRefs ?? []).find(
+  const { namespace } = gateway.metadata;
+  const missing = (tls?.certificateRefs ?? []).filter(
     (ref) =>
       ref.kind === "Secret" &&
       ref.group === "" &&
       (ref.namespace ?? namespace) === namespace &&
-      input.get("Secret", namespace, ref.name) === undefined &&
-      ((asks && hostname !== undefined) || isObtained(input, namespace, ref.name)),
+      input.get("Secret", namespace, ref.name) === undefined,
   );
-  if (missing === undefined) return undefined;
-  const message = `Secret ${namespace}/${missing.name} does not exist yet: its certificate is being obtained`;
-  return {
-    unresolved: refused("ResolvedRefs", "InvalidCertificateRef", message),
-    problem: refused("Programmed", "Pending", message),
-  };
-}
-
-/** Whether some Certificate writes the Secret. */
-function isObtained(input: CompileInput, namespace: string, secretName: string): boolean {
-  return listOf(input, "Certificate").some(
-    ({ metadata, spec }) => metadata.namespace === namespace && spec.secretName === secretName,
-  );
+  for (const { name } of missing) {
+    const wanted = wantedFor(input, gateway, name);
+    if (wanted === undefined) continue;
+    const why = whyUnobtainable(input, namespace, wanted);
+    const message =
+      why === undefined
+        ? `Secret ${namespace}/${name} does not exist yet: its certificate is being obtained`
+        : `Secret ${namespace}/${name} does not exist, and cannot be obtained: ${why}`;
+    const unresolved = refused("ResolvedRefs", "InvalidCertificateRef", message);
+    const reason = why === undefined ? "Pending" : "InvalidCertificateRef";
+    return { unresolved, problem: refused("Programmed", reason, message) };
+  }
+  return undefined;
 }
 
 function versionOf(version: string | undefined, otherwise: TlsVersion): TlsVersion {

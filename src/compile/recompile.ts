@@ -70,10 +70,12 @@ const OTHER_KINDS: ReadonlySet<string> = new Set([
   "ClientTrafficPolicy",
   "Certificate",
   "Challenge",
+  "ClusterIssuer",
   "Consumer",
   "Gateway",
   "GatewayClass",
   "HTTPRouteFilter",
+  "Issuer",
   "Namespace",
   "ReferenceGrant",
   "Secret",
@@ -107,7 +109,7 @@ function sameSource(a: Resource, b: Resource): boolean {
     a.metadata.uid === b.metadata.uid &&
     a.metadata.generation === b.metadata.generation &&
     jsonEqual(a.metadata.labels, b.metadata.labels) &&
-    // Those of a Gateway ask for certificates, see listener-tls.ts.
+    // Those of a Gateway ask for certificates, see wanted-certificates.ts.
     (a.kind !== "Gateway" || jsonEqual(a.metadata.annotations, b.metadata.annotations)) &&
     jsonEqual(a.metadata.ownerReferences, b.metadata.ownerReferences)
   );

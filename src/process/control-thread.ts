@@ -14,6 +14,7 @@ import { systemClock } from "../base/clock.ts";
 import { createLogger } from "../base/log.ts";
 import { systemRandom } from "../base/random.ts";
 import { steadyClock } from "../base/steady-clock.ts";
+import { certificateProblems } from "../compile/wanted-certificates.ts";
 import { createAnalysisRunController } from "../control/analysis-run/reconcile.ts";
 import { createCertificateController } from "../control/certificate/reconcile.ts";
 import { createDriver, type Driver } from "../control/driver.ts";
@@ -142,6 +143,7 @@ const admin = createAdminServer({
   warnings: async (resource) => [
     ...(await programs.problemsOf(resource)),
     ...(resource.kind === "Rollout" ? missingTemplates(resource, store.get.bind(store)) : []),
+    ...(resource.kind === "Certificate" ? certificateProblems(store, resource) : []),
   ],
   version: VERSION,
   onFault: (message, error) => log.error({ err: error }, message),

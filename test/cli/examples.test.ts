@@ -113,3 +113,32 @@ test("check says which Gateways are left to other controllers", (context) => {
   );
   assert.equal(result.status, 0);
 });
+
+test("check says which certificates no CA would give", (context) => {
+  const folder = mkdtempSync(path.join(tmpdir(), "sluice-wildcard-"));
+  context.after(() => rmSync(folder, { recursive: true }));
+  const file = path.join(folder, "acme.yaml");
+  writeFileSync(
+    file,
+    `apiVersion: cert-manager.io/v1
+kind: Issuer
+metadata: { name: ca }
+spec:
+  acme:
+    server: https://ca.example/directory
+    privateKeySecretRef: { name: account }
+    solvers: [{ http01: {} }]
+---
+apiVersion: cert-manager.io/v1
+kind: Certificate
+metadata: { name: all }
+spec: { secretName: all, dnsNames: ["*.example.com"], issuerRef: { name: ca } }
+`,
+  );
+  const result = sluice("check", "-f", file);
+  assert.match(
+    result.stderr,
+    /^Certificate default\/all: spec\.dnsNames: HTTP-01 cannot prove \*\.example\.com/m,
+  );
+  assert.equal(result.status, 1);
+});

@@ -155,6 +155,13 @@ const CHANGING: readonly string[] = [
       rules: [{backendRefs: [{name: sV, namespace: default, port: 80}]}]}}`,
   `{apiVersion: cert-manager.io/v1, kind: Certificate, metadata: {name: tlsN}, spec: {
     secretName: tlsV, dnsNames: [a.example], issuerRef: {name: ca}}}`,
+  `{apiVersion: cert-manager.io/v1, kind: Certificate, metadata: {name: tlsN}, spec: {
+    secretName: tlsV, dnsNames: ["*.example"], issuerRef: {name: ca}}}`,
+  `{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {name: ca}, spec: {acme: {
+    server: "https://ca.example/V", privateKeySecretRef: {name: key}, solvers: [{http01: {}}]}}}`,
+  `{apiVersion: cert-manager.io/v1, kind: Issuer, metadata: {name: ca}, spec: {acme: {
+    server: "https://ca.example/V", privateKeySecretRef: {name: key}, solvers: [{http01: {}}],
+    externalAccountBinding: {keyID: "1", keySecretRef: {name: key, key: apiKey}}}}}`,
   `{apiVersion: acme.cert-manager.io/v1, kind: Challenge, metadata: {name: lN}, spec: {type: HTTP-01,
     url: u, authorizationURL: a, dnsName: a.example, token: tV, key: tV.k, issuerRef: {name: ca},
     parentRefs: [{name: edge}, {name: inner, sectionName: http}]}}`,

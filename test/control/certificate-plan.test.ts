@@ -57,6 +57,7 @@ function seen(overrides: Partial<CertificateSeen> = {}): CertificateSeen {
     rival: undefined,
     keyIsMade: false,
     issuerProblem: undefined,
+    unobtainable: undefined,
     order: undefined,
     ...overrides,
   };
@@ -255,6 +256,26 @@ const PLANS: readonly {
     step: "fail",
     ready: "Ready",
     wakeDays: 90,
+  },
+  {
+    name: "what no CA can prove is not begun",
+    seen: seen({ pair: ABSENT, unobtainable: "a wildcard" }),
+    step: "rest",
+    ready: "Unobtainable",
+  },
+  {
+    name: "what can no longer be renewed is in force until it ends",
+    seen: seen({ unobtainable: "a wildcard" }),
+    atDays: 60,
+    step: "rest",
+    ready: "Ready",
+    wakeDays: 90,
+  },
+  {
+    name: "an attempt for what no CA can prove ends before its order",
+    seen: seen({ certificate: issuing(), pair: ABSENT, unobtainable: "a wildcard" }),
+    step: "fail",
+    ready: "DoesNotExist",
   },
 ];
 

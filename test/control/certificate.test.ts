@@ -343,6 +343,34 @@ test("a CA that wants another name proven gets no answer", { skip }, async (t) =
   assert.ok(!ca.calls.includes("accept"));
 });
 
+test("a wildcard is not asked for, until the CA may know it proven", { skip }, async (t) => {
+  const { clock, store, ca, add, status, condition, until } = await world(t);
+  await add(ISSUER);
+  const dnsNames = ["shop.example.com", "*.example.com"];
+  await add({ ...CERTIFICATE, spec: { ...(CERTIFICATE["spec"] as object), dnsNames } });
+  await until("said", () => condition("Issuing")?.reason === "Unobtainable");
+  assert.equal(condition("Ready")?.reason, "Unobtainable");
+  assert.match(
+    condition("Ready")?.message ?? "",
+    /^HTTP-01 cannot prove \*\.example\.com, and DNS-01 is not supported by this version/,
+  );
+  await clock.advanceSettled(DAY_MS, () => pause(8));
+  assert.deepEqual(
+    ca.calls.filter((call) => call !== "register"),
+    [],
+  );
+  assert.equal(status().failedIssuanceAttempts, undefined);
+  const key = { apiVersion: "v1", kind: "Secret", metadata: { name: "eab", namespace: NAMESPACE } };
+  await add({ ...key, stringData: { hmac: "c2VjcmV0" } });
+  const [issuer] = store.list("Issuer");
+  assert.ok(issuer);
+  const externalAccountBinding = { keyID: "1", keySecretRef: { name: "eab", key: "hmac" } };
+  const { acme } = issuer.spec as { acme: object };
+  const spec = { acme: { ...acme, externalAccountBinding } };
+  await store.commit([{ op: "update", resource: { ...issuer, spec } }]);
+  await until("ordered", () => ca.calls.includes("order"));
+});
+
 test("a certificate that is not for the key is never stored", { skip }, async (t) => {
   const { store, ca, add, condition, until } = await world(t);
   ca.chain = ca.authority.issue({ names: "DNS:shop.example.com" }).certificate;

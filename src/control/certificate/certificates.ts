@@ -3,6 +3,7 @@ import { type Clock, toTimestamp } from "../../base/clock.ts";
 import { contentHash } from "../../base/hash.ts";
 import { jsonEqual, type JsonObject } from "../../base/json.ts";
 import type { Random } from "../../base/random.ts";
+import { whyUnobtainable } from "../../compile/wanted-certificates.ts";
 import type { Order } from "../../resource/acme.ts";
 import type { Certificate, CertificateStatus } from "../../resource/certificate.ts";
 import type { Secret } from "../../resource/core.ts";
@@ -79,6 +80,7 @@ export class Certificates {
       // What somebody has put in its place is none: another is made.
       keyIsMade: holdsPrivateKey(nextKey, KEY),
       issuerProblem: "problem" in issuer ? issuer.problem : undefined,
+      unobtainable: whyUnobtainable(store, namespace, certificate.spec),
       order: store.get("Order", namespace, nameOf(certificate, "order")) as Order | undefined,
     };
   }

@@ -4,6 +4,12 @@
  * (cert-manager's gateway-shim). Pure: Gateways and what is there in, changes and complaints out.
  */
 import { jsonEqual, type JsonObject } from "../../base/json.ts";
+import {
+  CLUSTER_ISSUER_ANNOTATION,
+  ISSUER_ANNOTATION,
+  issuerOf,
+  namesBySecret,
+} from "../../compile/wanted-certificates.ts";
 import { type Certificate, CERTIFICATE } from "../../resource/certificate.ts";
 import type { Gateway } from "../../resource/gateway.ts";
 import { apiVersionOf } from "../../resource/kind.ts";
@@ -12,8 +18,7 @@ import type { ResourceDraft } from "../../resource/resource.ts";
 import type { Change } from "../../store/store.ts";
 
 const PREFIX = "cert-manager.io/";
-const ISSUER = `${PREFIX}issuer`;
-const CLUSTER_ISSUER = `${PREFIX}cluster-issuer`;
+const [ISSUER, CLUSTER_ISSUER] = [ISSUER_ANNOTATION, CLUSTER_ISSUER_ANNOTATION];
 
 export interface GatewayCertificates {
   readonly changes: readonly Change[];
@@ -27,7 +32,7 @@ export function gatewayCertificates(
   certificates: readonly Certificate[],
 ): GatewayCertificates {
   const isOwned = (one: Certificate): boolean => ownerOf(one)?.uid === gateway.metadata.uid;
-  const wanted = readAnnotations(gateway.metadata.annotations ?? {});
+  const wanted = readAnnotations(gateway);
   const names: ReadonlyMap<string, readonly string[]> =
     wanted === undefined ? new Map() : namesBySecret(gateway);
   const outcomes = [...names].map(([secretName, dnsNames]) => {
@@ -105,16 +110,14 @@ const FIELDS: Readonly<Record<string, readonly string[]>> = {
 const NUMBERS = new Set(["renew-before-percentage", "private-key-size"]);
 
 /** Undefined where the Gateway asks for nothing. */
-function readAnnotations(annotations: Readonly<Record<string, string>>): Wanted | undefined {
-  const issuer = annotations[ISSUER];
-  const clusterIssuer = annotations[CLUSTER_ISSUER];
-  if (issuer === undefined && clusterIssuer === undefined) return undefined;
+function readAnnotations(gateway: Gateway): Wanted | undefined {
+  const issuerRef = issuerOf(gateway);
+  if (issuerRef === undefined) return undefined;
+  const { annotations = {} } = gateway.metadata;
   const problems: string[] = [];
-  if (issuer !== undefined && clusterIssuer !== undefined) {
+  if (annotations[ISSUER] !== undefined && annotations[CLUSTER_ISSUER] !== undefined) {
     problems.push(`${ISSUER} and ${CLUSTER_ISSUER} exclude one another; ${ISSUER} is taken`);
   }
-  const kind = issuer === undefined ? "ClusterIssuer" : "Issuer";
-  const issuerRef = { name: issuer ?? clusterIssuer, kind, group: CERT_MANAGER_GROUP };
   const fields: Record<string, unknown> = { issuerRef };
   for (const [annotation, value] of Object.entries(annotations)) {
     if (!annotation.startsWith(PREFIX)) continue;
@@ -131,23 +134,6 @@ function readAnnotations(annotations: Readonly<Record<string, string>>): Wanted 
       inner === undefined ? read : { ...(fields[field] as object | undefined), [inner]: read };
   }
   return { fields, problems };
-}
-
-/** Names by Secret, over all listeners that end TLS with it; other namespaces' are not ours. */
-function namesBySecret(gateway: Gateway): Map<string, string[]> {
-  const names = new Map<string, string[]>();
-  for (const { protocol, hostname, tls } of gateway.spec.listeners) {
-    // As for the compiler, case does not count.
-    if (!["HTTPS", "TLS"].includes(protocol.toUpperCase())) continue;
-    if (hostname === undefined || tls === undefined || tls.mode === "Passthrough") continue;
-    for (const { group, kind, name, namespace } of tls.certificateRefs ?? []) {
-      if (group !== "" || kind !== "Secret") continue;
-      if ((namespace ?? gateway.metadata.namespace) !== gateway.metadata.namespace) continue;
-      const known = names.get(name) ?? [];
-      if (!known.includes(hostname)) names.set(name, [...known, hostname]);
-    }
-  }
-  return names;
 }
 
 /** The Certificate for one Secret; `problem` where an annotation holds what none may. */

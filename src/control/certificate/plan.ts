@@ -22,6 +22,8 @@ export interface CertificateSeen {
   readonly keyIsMade: boolean;
   /** What stands in the way of orders; undefined where the issuer is ready. */
   readonly issuerProblem: string | undefined;
+  /** Why nothing can come of an order, whatever the CA says; undefined where something may. */
+  readonly unobtainable: string | undefined;
   /** The order of this attempt. */
   readonly order: Order | undefined;
 }
@@ -82,12 +84,27 @@ export function planCertificate(seen: CertificateSeen, nowMs: number): Certifica
   if (seen.rival !== undefined) return { ...rest, wakeAtMs: expiryMs };
   const cause = causeOf(seen, renewalMs, nowMs);
   if (cause === undefined) return { ...rest, wakeAtMs: renewalMs };
+  if (seen.unobtainable !== undefined) {
+    return { ...rest, ...unobtainable(seen.unobtainable, plan.ready), wakeAtMs: expiryMs };
+  }
   const waitsUntilMs = nextAttemptMs(certificate);
   // A longer wait than any is one of a clock that was set back since.
   if (waitsUntilMs > nowMs && waitsUntilMs <= nowMs + WAIT_MS_MAX) {
     return { ...rest, wakeAtMs: Math.min(waitsUntilMs, expiryMs ?? Infinity) };
   }
   return { ...plan, step: { type: "begin", ...cause }, issuing: undefined, wakeAtMs: undefined };
+}
+
+/** Nobody is asked for what cannot be had; what there is may still be in force. */
+function unobtainable(
+  message: string,
+  ready: ConditionDraft,
+): Pick<CertificatePlan, "ready" | "issuing"> {
+  const reason = "Unobtainable";
+  return {
+    ready: ready.status === "True" ? ready : { ...ready, reason, message },
+    issuing: { type: "Issuing", status: "False", reason, message },
+  };
 }
 
 /** When the next attempt may begin; a Certificate that was edited since the last need not wait. */
@@ -98,12 +115,15 @@ function nextAttemptMs(certificate: Certificate): number {
 }
 
 function advance(seen: CertificateSeen): Pick<CertificatePlan, "step" | "issuing"> {
-  const { certificate, order, keyIsMade, issuerProblem } = seen;
+  const { certificate, order, keyIsMade, issuerProblem, unobtainable: never } = seen;
   const reason = conditionOf(certificate, "Issuing")?.reason ?? "Issuing";
   const say = (step: Step, message: string): Pick<CertificatePlan, "step" | "issuing"> => ({
     step,
     issuing: { type: "Issuing", status: "True", reason, message },
   });
+  if (order === undefined && never !== undefined) {
+    return say({ type: "fail", message: never }, "The order would fail");
+  }
   if (!keyIsMade) return say({ type: "make-key" }, "Making a private key");
   if (order === undefined) {
     if (issuerProblem !== undefined) return say({ type: "rest" }, issuerProblem);
