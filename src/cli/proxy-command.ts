@@ -2,6 +2,7 @@
  * `sluice proxy`: the resources behind a single command line, so that a first canary needs no file. The
  * resources are plain data, and are printed as the YAML to go on from.
  */
+import { userinfoOf } from "../resource/format.ts";
 import { UNIX_SOCKET, unixPathProblem } from "../resource/gateway.ts";
 import type { ResourceDraft } from "../resource/resource.ts";
 import { Client } from "./client.ts";
@@ -83,7 +84,11 @@ export function proxyResources(plan: ProxyPlan): {
 
 function endpoint(url: string, option: string): object {
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
-  if (parsed?.protocol !== "http:" || parsed.pathname !== "/") {
+  if (userinfoOf(url) !== "") {
+    throw new CommandError(`${option}: must hold no user and password`, EXIT.usage);
+  }
+  // What is written of it is the origin alone: a query or a fragment would be lost.
+  if (parsed?.protocol !== "http:" || parsed.href !== `${parsed.origin}/`) {
     throw new CommandError(
       `${option} ${url}: must be the URL of a plain HTTP server without a path, such as http://127.0.0.1:3000`,
       EXIT.usage,

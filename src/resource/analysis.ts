@@ -3,7 +3,7 @@
  * measured and what the results mean, in the fields of Argo Rollouts (pkg/apis/rollouts/v1alpha1).
  */
 import { z } from "zod";
-import { argoDuration, resourceName } from "./format.ts";
+import { argoDuration, resourceName, urlProblem, userinfoOf } from "./format.ts";
 import { column, defineKind, type Typed } from "./kind.ts";
 import { ARGO_GROUP } from "./reference.ts";
 import {
@@ -34,9 +34,27 @@ const OTHER_PROVIDERS = [
 
 const limit = (): ReturnType<typeof intOrString> => intOrString();
 
+const ARGUMENT = "{{";
+
+/** As `urlProblem`, for a URL that arguments may be put into: those may come from a Secret. */
+function addressProblem(address: string): string | undefined {
+  if (!address.includes(ARGUMENT)) return urlProblem(address, ["http:", "https:"]);
+  const secret = userinfoOf(address).replace(/^[^:]*:/, "");
+  return secret === "" || secret.includes(ARGUMENT)
+    ? undefined
+    : "must hold no password: whoever reads the resource would see it; {{args.NAME}} may stand for it";
+}
+
 const prometheus = object(
   {
-    address: words(2048).describe("URL of the Prometheus server."),
+    address: words(2048)
+      .superRefine(
+        across((address: string, refuse) => {
+          const problem = addressProblem(address);
+          if (problem !== undefined) refuse([], problem);
+        }),
+      )
+      .describe("URL of the Prometheus server; {{args.NAME}} is replaced."),
     query: words(32_768).describe("PromQL; {{args.NAME}} is replaced."),
     timeout: integer(1, 3600).exactOptional().describe("Seconds to wait; 30 where absent."),
     insecure: z

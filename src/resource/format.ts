@@ -107,6 +107,27 @@ export function argoDuration(): z.ZodString {
     });
 }
 
+const USERINFO = /^[a-z][-+.a-z0-9]*:[/\\]*([^/?#\\]*)@/i;
+
+/** User and password of a URL, though it may not be well-formed; "" where there are none. */
+export function userinfoOf(url: string): string {
+  return USERINFO.exec(url)?.[1] ?? "";
+}
+
+/**
+ * What is wrong with a URL that Sluice asks: it is of one of these schemes, such as "https:", and holds
+ * no credentials, for whoever may read the resource would see them.
+ */
+export function urlProblem(url: string, schemes: readonly string[]): string | undefined {
+  const parsed = URL.parse(url);
+  const credentials = `${userinfoOf(url)}${parsed?.username ?? ""}${parsed?.password ?? ""}`;
+  if (credentials !== "") {
+    return "must hold no user and password: whoever reads the resource would see them";
+  }
+  if (parsed !== null && schemes.includes(parsed.protocol)) return undefined;
+  return `must be an ${schemes.map((one) => `${one}//`).join(" or ")} URL, is ${quoted(url)}`;
+}
+
 export function ipAddress(): z.ZodString {
   return z
     .string()

@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { conditions } from "./condition.ts";
-import { resourceName } from "./format.ts";
+import { resourceName, urlProblem } from "./format.ts";
 import { column, conditionColumn, defineKind, type KindOptions, type Typed } from "./kind.ts";
 import { CERT_MANAGER_GROUP, parentReference } from "./reference.ts";
 import { across, object, quoted, stringMap, words } from "./schema.ts";
@@ -68,9 +68,12 @@ const solver = object(
 const server = z
   .string()
   .max(2048)
-  .refine((text) => URL.canParse(text) && new URL(text).protocol === "https:", {
-    error: ({ input }) => `must be an https:// URL, is ${quoted(input)}`,
-  });
+  .superRefine(
+    across((url: string, refuse) => {
+      const problem = urlProblem(url, ["https:"]);
+      if (problem !== undefined) refuse([], problem);
+    }),
+  );
 
 const BASE64 = /^[A-Za-z0-9+/\r\n]+={0,2}[\r\n]*$/;
 

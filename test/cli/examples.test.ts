@@ -76,6 +76,8 @@ const MISTAKES: readonly (readonly [string[], RegExp, number])[] = [
   [["demo", "--admin", "nonsense"], /must be HOST:PORT/, 2],
   [["proxy", "--to", "localhost"], /--to localhost: must be the URL of a plain HTTP server/, 2],
   [["proxy", "--to", "http://h:1/v1"], /without a path/, 2],
+  [["proxy", "--to", "http://ops:hunter2@h:1"], /--to: must hold no user and password/, 2],
+  [["proxy", "--to", "http://h:1?a=b"], /without a path/, 2],
   [["proxy", "--to", "http://h:1", "--canary", "http://h:2", "--steps", "50,5"], /--steps 50,5/, 2],
   [["get", "rollouts", "--server", "127.0.0.1:9900"], /must be a URL/, 2],
   [["get", "rollouts", "--server", "http://127.0.0.1:9"], /Cannot reach Sluice/, 3],
