@@ -272,7 +272,9 @@ function judgeTarget(head: RequestHead, seen: Seen): HeadFault | undefined {
     head.absolute = true;
     head.authority = absolute[1] as string;
     const rest = absolute[2] as string;
-    splitTarget(head, rest.charCodeAt(0) === 0x2f ? rest : `/${rest}`);
+    // Without path and query OPTIONS asks about the server itself (RFC 9112 §3.2.4).
+    if (rest === "" && head.method === "OPTIONS") head.path = "*";
+    else splitTarget(head, rest.charCodeAt(0) === 0x2f ? rest : `/${rest}`);
   }
   head.host = hostOf(head.authority);
   return undefined;

@@ -101,6 +101,20 @@ describe("targets in absolute form", () => {
     });
   }
 
+  const options: [target: string, path: string, query: string][] = [
+    ["http://a", "*", ""],
+    ["HTTPS://a:1", "*", ""],
+    ["http://a/", "/", ""],
+    ["http://a?", "/", ""],
+    ["http://a?b", "/", "b"],
+  ];
+  for (const [target, path, query] of options) {
+    test(`OPTIONS ${target} is about ${path === "*" ? "the server" : path} (RFC 9112 §3.2.4)`, () => {
+      const head = parse([`OPTIONS ${target} HTTP/1.1`, "Host: a"]) as RequestHead;
+      assert.deepEqual([head.path, head.query], [path, query]);
+    });
+  }
+
   test("no other target asks for https", () => {
     for (const target of ["/", "/abcs", "/https://a"]) {
       assert.equal((parse([`GET ${target} HTTP/1.1`, "Host: a"]) as RequestHead).asksHttps, false);
