@@ -161,6 +161,7 @@ function tracedHead(x: Exchange, trace: Trace): string {
 
 function ownLines(x: Exchange): readonly (readonly [string, string])[] {
   const { peer } = x;
+  const { authority } = x.head;
   const clientCert = peer.clientCert?.value(x.head) ?? "";
   const certLines = clientCert === "" ? [] : ([["x-forwarded-client-cert", clientCert]] as const);
   return [
@@ -168,7 +169,7 @@ function ownLines(x: Exchange): readonly (readonly [string, string])[] {
     ...(peer.hasAddress ? ([["x-forwarded-for", peer.clientAddress]] as const) : []),
     ["x-forwarded-proto", peer.scheme],
     ["x-forwarded-port", String(peer.localPort)],
-    ["x-forwarded-host", x.head.authority],
+    ...(authority === "" ? [] : ([["x-forwarded-host", authority]] as const)),
     ["x-request-id", x.requestId],
   ];
 }

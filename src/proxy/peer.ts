@@ -127,9 +127,8 @@ export class Peer {
     if (authority !== this.#authority) {
       // Copies, for a slice of a head would keep the whole head alive.
       this.#authority = copyOf(authority);
-      this.#lines = copyOf(
-        `${this.#forwardedLines}x-forwarded-host: ${authority}\r\nx-request-id: `,
-      );
+      const host = authority === "" ? "" : `x-forwarded-host: ${authority}\r\n`;
+      this.#lines = copyOf(`${this.#forwardedLines}${host}x-request-id: `);
     }
     return this.#lines;
   }

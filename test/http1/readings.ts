@@ -30,7 +30,7 @@ const HOST = /^(?:[A-Za-z0-9\-._~!$&'()*+,;=%]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?$
 /** What ends at the gateway (RFC 9110 §7.6.1); it asks for no trailers. */
 const HOP_BY_HOP = ["keep-alive", "proxy-connection", "te", "trailer", "expect", "http2-settings"];
 /** What the gateway says of itself is said once. */
-const SAID_ONCE = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-request-id"];
+const SAID_ONCE = ["x-forwarded-for", "x-forwarded-proto", "x-request-id"];
 
 export function strict(text: string, at: number): Reading | Fault | null {
   const blank = text.indexOf("\r\n\r\n", at);
@@ -50,6 +50,8 @@ export function strict(text: string, at: number): Reading | Fault | null {
   if (hosts.length !== 1 || !HOST.test(hosts[0] as string)) return "not one Host";
   for (const name of HOP_BY_HOP) if (fields.has(name)) return `${name} was forwarded`;
   for (const name of SAID_ONCE) if (fields.get(name)?.length !== 1) return `not one ${name}`;
+  // Of a client of HTTP/1.0 that has named no host there is none to be told.
+  if ((fields.get("x-forwarded-host")?.length ?? 0) > 1) return "several x-forwarded-host";
   const lengths = fields.get("content-length") ?? [];
   const codings = fields.get("transfer-encoding") ?? [];
   if (lengths.length + codings.length > 1) return "several framings";

@@ -90,6 +90,25 @@ describe("requests", () => {
     assert.equal(headers["x-forwarded-prefix"], undefined);
   });
 
+  for (const [name, rule] of [
+    ["as it came", {}],
+    ["with headers edited", { filters: { requestHeaders: { remove: ["x-b"] } } }],
+  ] as const) {
+    test(`a request that names no host goes on without X-Forwarded-Host: ${name}`, async () => {
+      await using app = await origin();
+      await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port], rule }) });
+      // The second comes on a connection whose first request has named one.
+      for (const named of ["", "GET / HTTP/1.1\r\nHost: app\r\n\r\n"]) {
+        using client = new RawClient(gateway.port);
+        client.send(`${named}GET / HTTP/1.0\r\n\r\n`);
+        await client.until(({ ended }) => ended);
+        const headers = app.requests.at(-1)?.headers;
+        assert.equal(headers?.["x-forwarded-for"], "127.0.0.1");
+        assert.equal(headers["x-forwarded-host"], undefined);
+      }
+    });
+  }
+
   const ids: [name: string, sent: string, kept: boolean][] = [
     ["a plain id is kept", "abc-123_4.5", true],
     ["a quote is not", 'a"b', false],

@@ -106,6 +106,7 @@ describe("clients of a Unix socket", () => {
     assert.equal(named?.["x-forwarded-port"], String(PORT));
     assert.equal(named?.["x-forwarded-host"], "app");
     assert.equal(nameless?.host, `localhost:${PORT}`);
+    assert.equal(nameless?.["x-forwarded-host"], undefined);
     const clients = lines.map((line) => (JSON.parse(line) as { client: string }).client);
     assert.deepEqual(clients, ["unix:", "unix:"]);
     assert.equal(front.worker("connections"), 2);
