@@ -39,9 +39,11 @@ export function attemptDeadlineMs(x: Exchange): number {
   return Math.min(x.deadlineMs, attemptMs);
 }
 
-/** Which timeout it was. Where it is the client that is waited for, the arm is not to blame. */
+/** Which timeout it was. Where it is the client or zlib that is waited for, the arm is not to blame. */
 export function timeoutCode(upstream: UpstreamStream, x: Exchange, nowMs: number): ErrorCode {
-  if (upstream.paused && x.responseStarted) return "client_stalled";
+  if (upstream.paused && x.responseStarted) {
+    return x.compressor?.waitsForClient === false ? "compression_timeout" : "client_stalled";
+  }
   if (x.dispatched && !x.bodyEnded && !upstream.full) {
     return "request_timed_out";
   }

@@ -162,6 +162,11 @@ export class BodyCompressor {
     }
   }
 
+  /** Whether it is the client that is waited for, and not zlib. */
+  get waitsForClient(): boolean {
+    return this.#stream?.isPaused() === true;
+  }
+
   /** The client takes the response again. */
   resume(): void {
     this.#stream?.resume();

@@ -114,6 +114,11 @@ export const ERRORS = {
   },
   /** Of tunnels, which are not answered any more. */
   tunnel_idle: { ...GATEWAY, status: 504, message: "Nothing has passed for too long" },
+  compression_timeout: {
+    ...GATEWAY,
+    status: 504,
+    message: "The answer could not be compressed within the request's time",
+  },
   draining: { ...GATEWAY, status: 503, message: "The gateway is shutting down" },
   request_timeout: {
     ...UPSTREAM,

@@ -461,6 +461,39 @@ describe("both sides are waited for", () => {
   });
 });
 
+test("a request's time that zlib took is neither its client's fault nor its backend's", async () => {
+  const lines: string[] = [];
+  const accessLog: AccessLog = {
+    line: (text) => lines.push(text),
+    dropped: 0,
+    close: () => Promise.resolve(),
+  };
+  const body = randomBytes(16 << 20).toString("base64");
+  await using app = await rawOrigin((socket) => {
+    socket.write("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n");
+    socket.write(`content-length: ${body.length}\r\n\r\n${body}`);
+  });
+  // Brotli takes many seconds for that at its heaviest.
+  const compression = { encodings: [{ name: "br", level: 11 }] } as const;
+  const parts = compressing(app.port, { compression, rule: { requestTimeoutMs: 1500 } });
+  await using gateway = await testGateway({ parts, accessLog });
+  using client = new RawClient(gateway.port);
+  client.send(GET("br"));
+  await eventually(() => lines.length === 1, 20_000);
+  const { status, reason, endedBy } = JSON.parse(lines[0] ?? "") as Record<string, unknown>;
+  assert.deepEqual(
+    { status, reason, endedBy },
+    {
+      status: 200,
+      reason: "compression_timeout",
+      endedBy: "gateway",
+    },
+  );
+  assert.equal(gateway.metric("timeout", STABLE), 0);
+  await client.until(({ ended, closed }) => ended || closed);
+  assert.doesNotMatch(client.received, /\r\n0\r\n\r\n$/);
+});
+
 /** The data of a complete chunked body. */
 function dechunked(text: string): string {
   let out = "";
