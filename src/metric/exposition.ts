@@ -4,7 +4,7 @@
  * metric is an object whose `get` returns the values of the reading at hand.
  */
 import { Gauge, Registry, collectDefaultMetrics } from "prom-client";
-import { FIELD, OUTCOMES, WORKER_FIELD, WORKER_KEY } from "../shared/metrics.ts";
+import { FIELD, OUTCOMES, REFUSALS, WORKER_FIELD, WORKER_KEY } from "../shared/metrics.ts";
 import { BOUNDS_MS, cumulate, nameArm, outcomeCount, readAll, splitsOf } from "./reading.ts";
 import type { ArmRow, Reading, RouteRow, RowReader, Served } from "./reading.ts";
 
@@ -216,11 +216,15 @@ function processMetrics(options: ExpositionOptions): readonly Definition[] {
     counter("sluice_connections_total", "Client connections accepted.", () =>
       worker(WORKER_FIELD.connections),
     ),
-    counter(
-      "sluice_connections_refused_total",
-      "Client connections that ended before a request: handshakes that failed, limits.",
-      () => worker(WORKER_FIELD.connectionsRefused),
-    ),
+    {
+      name: "sluice_connections_refused_total",
+      help: "Client connections that ended before a request, by reason.",
+      type: "counter" as const,
+      values: () =>
+        REFUSALS.flatMap((reason, index) =>
+          counted({}, { reason }, worker(WORKER_FIELD.refused + index)),
+        ),
+    },
     counter("sluice_access_log_dropped_total", "Access-log lines that were not written.", () =>
       worker(WORKER_FIELD.accessLogDropped),
     ),

@@ -60,6 +60,7 @@ function run(accessLog: ReopenableLog): void {
     sampler: options.sampler,
     tickets: new TicketSecret(memory.tickets),
     connections: new ConnectionCounts(memory.connections, index),
+    onRefused: (message) => report({ type: "warning", message }),
   });
   const receiver = new Receiver({
     linker: new Linker({ metrics, gates, limitSeed: limits.seed }),

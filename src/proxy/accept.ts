@@ -15,6 +15,7 @@ import { Http2Connection } from "./http2-connection.ts";
 import { Peer } from "./peer.ts";
 import { KEEP_ALIVE_MS, type Plane, type Timeouts } from "./plane.ts";
 import { ReadBuffer } from "./read-buffer.ts";
+import type { Refusals } from "./refusal.ts";
 import type { Cell, LinkedClient, LinkedSocket } from "./snapshot.ts";
 import { readDirectly, type Reader, readInto } from "./socket-handle.ts";
 import { isUnix, socketEnds } from "./socket-ends.ts";
@@ -29,6 +30,7 @@ const KEEP_ALIVE_INTERVAL_MS = 1000;
 const KEEP_ALIVE_PROBES = 10;
 
 export interface AcceptorOptions {
+  readonly refusals: Refusals;
   readonly tickets: TicketSecret | undefined;
   readonly counts: ConnectionCounts | undefined;
 }
@@ -44,13 +46,15 @@ export class Acceptor {
   readonly #ports = new WeakMap<Cell<LinkedSocket>, number>();
   readonly #timeouts = new WeakMap<LinkedClient, Timeouts>();
   readonly #readBuffer = ReadBuffer.ofSize(READ_BUFFER_BYTES);
+  readonly #refusals: Refusals;
   readonly #row: number;
   #held = 0;
   /** Connections have been told that the worker stops; those that become something else are told again. */
   #leaving = false;
 
-  constructor(plane: Plane, { tickets, counts }: AcceptorOptions) {
+  constructor(plane: Plane, { refusals, tickets, counts }: AcceptorOptions) {
     this.#plane = plane;
+    this.#refusals = refusals;
     this.#row = plane.metrics.row(WORKER_KEY.route, WORKER_KEY.armId);
     this.#counts = counts ?? new ConnectionCounts(allocateConnectionCounts(1), 0);
     this.#arrivals = {
@@ -87,7 +91,7 @@ export class Acceptor {
     const limit = client?.connectionLimit;
     if (this.#counts.add(port) > (limit?.value ?? Infinity)) {
       this.#counts.remove(port);
-      this.#refuse(socket, limit?.closeDelayMs ?? 0);
+      this.#refuse(socket, served, limit?.closeDelayMs ?? 0);
       return;
     }
     if (client?.tcpKeepalive !== undefined) keepAlive(socket, client.tcpKeepalive);
@@ -189,8 +193,9 @@ export class Acceptor {
     const accepted = this.#arriving.get(arrival);
     this.#arriving.delete(arrival);
     if (accepted !== undefined) this.#release(accepted);
-    if (failure !== "closed") {
-      this.#plane.metrics.add(this.#row, WORKER_FIELD.connectionsRefused, 1);
+    if (failure !== "closed" && accepted !== undefined) {
+      const place = accepted.served.value?.part.key ?? "";
+      this.#refusals.note(failure, { place, client: arrival.clientAddress });
     }
     this.#tellEmpty();
   }
@@ -200,8 +205,9 @@ export class Acceptor {
   }
 
   /** Closes a connection beyond the limit, after a while if the policy wants clients to wait. */
-  #refuse(socket: Socket, delayMs: number): void {
-    this.#plane.metrics.add(this.#row, WORKER_FIELD.connectionsRefused, 1);
+  #refuse(socket: Socket, served: Cell<LinkedSocket>, delayMs: number): void {
+    const { clientAddress } = socketEnds(socket, served);
+    this.#refusals.note("limit", { place: served.value?.part.key ?? "", client: clientAddress });
     if (delayMs === 0 || this.#held >= HELD_MAX) {
       socket.destroy();
       return;

@@ -6,12 +6,20 @@
 import type { X509Certificate } from "node:crypto";
 import type { Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
+import type { Refusal } from "../shared/metrics.ts";
 import { CLIENT_HELLO_BYTES_MAX, readClientHello } from "./client-hello.ts";
 import { PROXY_HEADER_BYTES_MAX, readProxyHeader, type ProxyHeader } from "./proxy-protocol.ts";
 import type { Cell, LinkedListener, LinkedSocket } from "./snapshot.ts";
 import { socketEnds, type SocketEnds } from "./socket-ends.ts";
 import type { Timed, TimerWheel } from "./timer-wheel.ts";
-import { ALERT, isAdmitted, isVerified, release, type TlsContexts } from "./tls.ts";
+import {
+  ALERT,
+  isAdmitted,
+  isVerified,
+  isWithoutCertificate,
+  release,
+  type TlsContexts,
+} from "./tls.ts";
 
 /** What was found out about a connection: its ends as the socket has them or as a proxy has told. */
 export interface Arrived extends SocketEnds {
@@ -39,14 +47,8 @@ export interface ArrivalEvents {
   lost(arrival: Arrival, failure: ArrivalFailure): void;
 }
 
-export type ArrivalFailure =
-  | "proxy_header"
-  | "client_hello"
-  | "no_listener"
-  | "handshake"
-  | "client_certificate"
-  | "timeout"
-  | "closed";
+/** `closed`: by the client, or because the worker lets its connections go. */
+export type ArrivalFailure = Refusal | "closed";
 
 export interface ArrivalDeps {
   readonly wheel: TimerWheel;
@@ -99,8 +101,14 @@ export class Arrival implements Timed {
     socket.resume();
   }
 
+  /** Whose connection it is, as far as that is known: the client's address, or that of its proxy. */
+  get clientAddress(): string {
+    const { clientAddress } = socketEnds(this.#socket, this.#served);
+    return this.#header?.source?.address ?? clientAddress;
+  }
+
   expire(): void {
-    this.#lose("timeout");
+    this.#lose(this.#state === HEADER ? "proxy_header_timeout" : "handshake_timeout");
   }
 
   /** The worker lets its connections go. */
@@ -186,8 +194,8 @@ export class Arrival implements Timed {
     // Half open sockets do not close by themselves, and who has said its last byte shakes no hands.
     tls.on("end", onClose);
     // Errors of TLS itself come under this name as long as no tls.Server has let go of the socket.
-    tls.on("_tlsError", () => {
-      this.#lose("handshake");
+    tls.on("_tlsError", (error: unknown) => {
+      this.#lose(isWithoutCertificate(error) ? "client_certificate" : "handshake");
       tls.destroy();
     });
     tls.once("secure", () => {

@@ -30,6 +30,7 @@ import { Listener } from "./listener.ts";
 import { DEFAULT_TIMEOUTS, WallTime, type Plane, type Timeouts } from "./plane.ts";
 import { Outbox } from "./outbox.ts";
 import { Pools } from "./pool.ts";
+import { Refusals } from "./refusal.ts";
 import { RequestIds } from "./request-id.ts";
 import type { Cell, LinkedSocket, Snapshot } from "./snapshot.ts";
 import { SpanOutlet } from "./span-outlet.ts";
@@ -57,6 +58,8 @@ export interface DataPlaneOptions {
   readonly timeouts?: Partial<Timeouts>;
   /** Whose spans are exported; absent where nothing is traced. */
   readonly sampler?: Sampler | undefined;
+  /** Writes a line of the log about connections that are refused; by default nobody does. */
+  readonly onRefused?: (message: string) => void;
   /** Hears of exceptions that a request raised; by default they are process warnings. */
   readonly onBug?: (error: unknown) => void;
 }
@@ -68,6 +71,7 @@ export class DataPlane {
   readonly #plane: Plane;
   readonly #listeners = new Map<PartKey, Listener>();
   readonly #acceptor: Acceptor;
+  readonly #refusals: Refusals;
   readonly #reusePort: boolean;
   readonly #unixSockets: boolean;
   readonly #workerRow: number;
@@ -112,7 +116,9 @@ export class DataPlane {
       onBug,
       draining: false,
     };
+    this.#refusals = new Refusals({ metrics, tell: options.onRefused ?? (() => {}) });
     this.#acceptor = new Acceptor(this.#plane, {
+      refusals: this.#refusals,
       tickets: options.tickets,
       counts: options.connections,
     });
@@ -181,6 +187,7 @@ export class DataPlane {
       this.#droppedSeen = dropped;
     }
     this.#sendSpans();
+    this.#refusals.sweep(nowMs);
     this.#plane.pools.sweep(nowMs);
   }
 
@@ -216,6 +223,7 @@ export class DataPlane {
     this.#acceptor.closeIdle();
     if (this.#acceptor.connections > 0) await this.#emptied(limitMs);
     this.#acceptor.cut();
+    this.#refusals.sweep(Infinity);
     plane.pools.closeIdle();
     plane.wheel.stop();
     this.#spans.close();

@@ -66,8 +66,9 @@ export class TlsContexts {
       isServer: true,
       secureContext: context,
       requestCert: tls.authorities !== null,
-      // What a client presents is judged by `isAdmitted`, which knows the listener's mode.
-      rejectUnauthorized: false,
+      // Whoever presents nothing is told so by OpenSSL, in an alert. It lets pass what is presented, for
+      // node:tls has it do so: that is judged by `isAdmitted`, after the handshake.
+      rejectUnauthorized: tls.part.clientValidation?.mode === "required",
       ...(offered.length > 0 && { ALPNProtocols: offered }),
     });
   }
@@ -137,6 +138,12 @@ export function release(socket: TLSSocket): void {
   Reflect.set(socket, "secureConnecting", false);
   const releaseControl: unknown = Reflect.get(socket, "_releaseControl");
   if (typeof releaseControl === "function") releaseControl.call(socket);
+}
+
+/** Whether an error of a handshake says that the client has presented no certificate. */
+export function isWithoutCertificate(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === "ERR_SSL_PEER_DID_NOT_RETURN_A_CERTIFICATE";
 }
 
 /** Whether a listener serves a client that has come through its handshake. */

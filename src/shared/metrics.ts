@@ -66,6 +66,19 @@ export const UNMATCHED_ROUTE = "unmatched";
 /** The row of what concerns no route, with fields of its own. */
 export const WORKER_KEY = { route: "", armId: "worker" } as const;
 
+/** Why connections ended before a request could be read. */
+export const REFUSALS = [
+  "limit",
+  "proxy_header",
+  "proxy_header_timeout",
+  "client_hello",
+  "no_listener",
+  "handshake",
+  "client_certificate",
+  "handshake_timeout",
+] as const;
+export type Refusal = (typeof REFUSALS)[number];
+
 /** Positions in the row of `WORKER_KEY`. */
 export const WORKER_FIELD = {
   connections: 0,
@@ -73,8 +86,8 @@ export const WORKER_FIELD = {
   accessLogDropped: 1,
   /** Spans that found no room on their way to the trace thread. */
   spansDropped: 2,
-  /** Ended before a request could be read: handshakes that failed, limits, headers of proxies. */
-  connectionsRefused: 3,
+  /** Connections that ended before a request could be read, in the order of `REFUSALS`, from here on. */
+  refused: 3,
 } as const;
 
 /** A worker's side: writes to one stripe. */

@@ -14,6 +14,7 @@ import {
   MetricReader,
   MetricRecorder,
   OUTCOMES,
+  REFUSALS,
   WORKER_FIELD,
   WORKER_KEY,
 } from "../../src/shared/metrics.ts";
@@ -156,6 +157,7 @@ test("tells the state of the process and what did not find a row", async () => {
   for (const recorder of workers) {
     const row = recorder.row(WORKER_KEY.route, WORKER_KEY.armId);
     recorder.add(row, WORKER_FIELD.spansDropped, 3);
+    recorder.add(row, WORKER_FIELD.refused + REFUSALS.indexOf("proxy_header"), 2);
   }
   const { text } = await read();
   assert.equal(valueOf(text, "sluice_store_unsaved", {}), 3);
@@ -167,6 +169,7 @@ test("tells the state of the process and what did not find a row", async () => {
   assert.equal(valueOf(text, "sluice_spans_total", { outcome: "exported" }), 11);
   assert.equal(valueOf(text, "sluice_spans_total", { outcome: "dropped" }), 6);
   assert.doesNotMatch(text, /^sluice_spans_total\{outcome="failed"/m);
+  assert.equal(valueOf(text, "sluice_connections_refused_total", { reason: "proxy_header" }), 4);
   assert.equal(valueOf(text, "sluice_resource_problems", { kind: "HTTPRoute" }), 2);
   assert.equal(valueOf(text, "sluice_metric_overflow_total", {}), 1);
   assert.match(text, /^process_cpu_seconds_total /m);

@@ -147,7 +147,7 @@ describe("PROXY protocol", () => {
     using client = new RawClient(gateway.port);
     client.send("PROXY TCP4 ");
     await client.until(({ ended }) => ended);
-    assert.equal(gateway.worker("connectionsRefused"), 1);
+    assert.deepEqual(gateway.refused(), { proxy_header_timeout: 1 });
   });
 
   test("before TLS", async () => {
@@ -193,7 +193,7 @@ describe("limits of connections", () => {
       await client.until(({ ended }) => ended);
       assert.equal(client.received, "");
     }
-    assert.equal(first.worker("connectionsRefused"), 2);
+    assert.deepEqual(first.refused(), { limit: 2 });
     open.shift()?.[Symbol.dispose]();
     await eventually(() => first.plane.connections === 1);
     using again = new RawClient(second.port);

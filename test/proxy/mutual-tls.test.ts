@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { after, before, describe, test } from "node:test";
-import type { ConnectionOptions, TLSSocket } from "node:tls";
+import { connect, type ConnectionOptions, type TLSSocket } from "node:tls";
 import type { ClientPart, ListenerTls, Part } from "../../src/compile/program.ts";
 import { allocateSharedMemory } from "../../src/shared/memory.ts";
 import { TicketSecret } from "../../src/shared/tickets.ts";
@@ -22,6 +22,12 @@ import {
   type SecureListener,
 } from "../support/secure.ts";
 import { eventually, type Origin, origin, RawClient } from "../support/upstream.ts";
+
+/** What OpenSSL makes of the alert: RFC 8446 §6.2 has one for it, RFC 5246 has none. */
+const ALERTS = [
+  ["TLSv1.2", "ERR_SSL_SSL/TLS_ALERT_HANDSHAKE_FAILURE"],
+  ["TLSv1.3", "ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED"],
+] as const;
 
 type Mode = NonNullable<ListenerTls["clientValidation"]>["mode"];
 
@@ -117,9 +123,22 @@ describe("mutual TLS", { skip: hasOpenssl() ? false : "openssl makes the certifi
         const answer = await answerTo(gateway.port, { ...as(who), maxVersion: version });
         assert.equal(answer, isLetIn ? "HTTP/1.1 200" : "");
         assert.equal(upstream.requests.length - count, isLetIn ? 1 : 0);
-        assert.equal(gateway.worker("connectionsRefused"), isLetIn ? 0 : 1);
+        assert.deepEqual(gateway.refused(), isLetIn ? {} : { client_certificate: 1 });
       });
     }
+
+    test(`${version}: a client without a certificate that is required is told so`, async () => {
+      const refusals: string[] = [];
+      const onRefused = (message: string): void => void refusals.push(message);
+      await using gateway = await gatewayWith([listener("required")], { onRefused });
+      const options = { port: gateway.port, host: "127.0.0.1", ...as("nobody") };
+      const socket = connect({ ...options, maxVersion: version });
+      const [error] = (await once(socket, "error")) as [NodeJS.ErrnoException];
+      const [, alert] = ALERTS.find(([one]) => one === version) ?? [];
+      assert.equal(error.code, alert);
+      await eventually(() => refusals.length === 1);
+      assert.match(refusals[0] ?? "", /from 127\.0\.0\.1 \(client_certificate\): no valid/);
+    });
   }
 
   const CHANGES: readonly [

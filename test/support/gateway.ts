@@ -18,6 +18,8 @@ import {
   FIELD,
   MetricReader,
   MetricRecorder,
+  REFUSALS,
+  type Refusal,
   WORKER_FIELD,
   WORKER_KEY,
 } from "../../src/shared/metrics.ts";
@@ -32,6 +34,7 @@ export interface GatewayOptions {
   readonly accessLines?: DataPlaneOptions["accessLines"];
   readonly timeouts?: Partial<Timeouts>;
   readonly onBug?: (error: unknown) => void;
+  readonly onRefused?: (message: string) => void;
   readonly credentials?: ReadonlyMap<string, string>;
   readonly sampler?: Sampler;
   /** Shared with other gateways, as workers of one process share it. */
@@ -53,7 +56,9 @@ export interface TestGateway extends AsyncDisposable {
   /** One field of the row of (route, arm); 0 where there is no row. */
   metric(field: keyof typeof FIELD, arm?: string, route?: string): number;
   /** One field of what concerns no route. */
-  worker(field: keyof typeof WORKER_FIELD): number;
+  worker(field: Exclude<keyof typeof WORKER_FIELD, "refused">): number;
+  /** Connections that were refused, by reason; only those that were. */
+  refused(): Partial<Record<Refusal, number>>;
 }
 
 export const SOCKET_KEY = "socket/127.0.0.1:0";
@@ -79,6 +84,7 @@ export async function testGateway(options: GatewayOptions): Promise<TestGateway>
     connections: new ConnectionCounts(memory.connections, worker),
     ...(options.timeouts === undefined ? {} : { timeouts: options.timeouts }),
     ...(options.onBug === undefined ? {} : { onBug: options.onBug }),
+    ...(options.onRefused === undefined ? {} : { onRefused: options.onRefused }),
   });
   const failures = await plane.apply(linker.link(options.parts, options.credentials));
   if (failures.length > 0) throw new Error(failures[0]?.message);
@@ -94,6 +100,13 @@ export async function testGateway(options: GatewayOptions): Promise<TestGateway>
     },
     worker(field) {
       return reader.read(WORKER_KEY.route, WORKER_KEY.armId)?.[WORKER_FIELD[field]] ?? 0;
+    },
+    refused() {
+      const sums = reader.read(WORKER_KEY.route, WORKER_KEY.armId);
+      const counts = REFUSALS.map(
+        (reason, index) => [reason, sums?.[WORKER_FIELD.refused + index] ?? 0] as const,
+      );
+      return Object.fromEntries(counts.filter(([, count]) => count > 0));
     },
     [Symbol.asyncDispose]: () => plane.drain(0),
   };
