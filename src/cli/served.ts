@@ -30,7 +30,9 @@ export function servedText(gateways: readonly Resource[], classes: readonly Reso
   const served = listeners.filter(({ problem }) => problem === undefined);
   const left = listeners.filter(({ problem }) => problem !== undefined);
   const nothing = gateways.length === 0 ? "no Gateway yet" : "no listener";
-  const texts = served.length === 0 ? nothing : served.map(({ where }) => where).join(", ");
+  // Listeners that share a port are told apart by their hosts, which nobody connects to.
+  const places = new Set(served.map(({ where }) => where));
+  const texts = served.length === 0 ? nothing : [...places].join(", ");
   return [texts, ...left.map(({ where, problem }) => `not ${where} (${problem})`)].join("; ");
 }
 

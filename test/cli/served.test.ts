@@ -51,6 +51,16 @@ function gatewayClass(name: string, controllerName: string): Resource {
 const CASES: readonly (readonly [string, GatewayParts, string])[] = [
   ["one port", { listeners: [[80, undefined]] }, "edge :80"],
   [
+    "listeners that share a port",
+    {
+      listeners: [
+        [80, undefined],
+        [80, undefined],
+      ],
+    },
+    "edge :80",
+  ],
+  [
     "a listener that is not programmed",
     {
       listeners: [
