@@ -14,17 +14,25 @@ import { BACKOFF_BASE_MS, BACKOFF_GROWTH, codeRanges, readTimeout } from "./rule
 
 export type TrafficSettings = Pick<
   RulePart,
-  "compression" | "connections" | "requestBodyBytesMax" | "requestTimeoutMs" | "retry" | "websocket"
+  | "backendRequestTimeoutMs"
+  | "compression"
+  | "connections"
+  | "requestBodyBytesMax"
+  | "requestTimeoutMs"
+  | "retry"
+  | "websocket"
 >;
 
 export function readTraffic(spec: BackendTrafficPolicySpec): TrafficSettings {
   const connections = readConnections(spec.timeout, spec.circuitBreaker);
   const requestTimeoutMs = readTimeout(spec.timeout?.http?.requestTimeout);
+  const backendRequestTimeoutMs = readTimeout(spec.retry?.perRetry?.timeout);
   const compressors = spec.compressor ?? spec.compression;
   const requestBodyBytesMax = parseQuantity(spec.requestBuffer?.limit ?? "");
   return {
     ...(spec.retry !== undefined && { retry: readRetry(spec.retry) }),
     ...(requestTimeoutMs !== undefined && { requestTimeoutMs }),
+    ...(backendRequestTimeoutMs !== undefined && { backendRequestTimeoutMs }),
     ...(connections !== undefined && { connections }),
     ...(compressors !== undefined && { compression: readCompression(compressors) }),
     ...(requestBodyBytesMax !== undefined && { requestBodyBytesMax }),
@@ -80,7 +88,6 @@ function readRetry({ numRetries, retryOn, perRetry }: PolicyRetry): Retry {
   }));
   const { baseInterval, maxInterval } = perRetry?.backOff ?? {};
   const backoffBaseMs = parseDuration(baseInterval ?? "") ?? BACKOFF_BASE_MS;
-  const attemptTimeoutMs = readTimeout(perRetry?.timeout);
   return {
     attempts: numRetries,
     statusCodes: meanings.flatMap(({ codes = [] }) => codes),
@@ -88,7 +95,6 @@ function readRetry({ numRetries, retryOn, perRetry }: PolicyRetry): Retry {
     on: [...new Set(meanings.flatMap(({ on = [] }) => on))].toSorted(),
     backoffBaseMs,
     backoffMaxMs: parseDuration(maxInterval ?? "") ?? backoffBaseMs * BACKOFF_GROWTH,
-    ...(attemptTimeoutMs !== undefined && { attemptTimeoutMs }),
   };
 }
 

@@ -189,10 +189,15 @@ function ruleOn(input: RuleInput, { base, listener, variants }: VariantInput): P
   if (known !== undefined) return known;
   const key = `${base.key}${scope}`;
   // What the rule says itself comes before what a policy says of it, and so does "no limit".
-  const { requestTimeoutMs, ...others } = traffic;
-  const ownLimit = rule.timeouts?.request !== undefined || requestTimeoutMs === undefined;
-  const timeLimit = ownLimit ? {} : { requestTimeoutMs };
-  input.parts.push({ ...others, ...timeLimit, ...base, key, ...settings });
+  const { requestTimeoutMs, backendRequestTimeoutMs, ...others } = traffic;
+  const { request, backendRequest } = rule.timeouts ?? {};
+  // How long one try may take stands in the policy's `retry`, which a rule with its own has not.
+  const ownTry = backendRequest !== undefined || rule.retry !== undefined;
+  const timeLimits = {
+    ...(request === undefined && requestTimeoutMs !== undefined && { requestTimeoutMs }),
+    ...(!ownTry && backendRequestTimeoutMs !== undefined && { backendRequestTimeoutMs }),
+  };
+  input.parts.push({ ...others, ...timeLimits, ...base, key, ...settings });
   variants.set(scope, key);
   return key;
 }

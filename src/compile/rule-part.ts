@@ -75,8 +75,6 @@ export interface Retry {
   /** The wait before try n + 1 lies between this and twice it, doubled n - 1 times. */
   readonly backoffBaseMs: number;
   readonly backoffMaxMs: number;
-  /** For each try, in place of the rule's `backendRequestTimeoutMs`. */
-  readonly attemptTimeoutMs?: number;
 }
 
 export type RetryTrigger = "connect" | "refused" | "reset" | "timeout";

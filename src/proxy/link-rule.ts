@@ -73,7 +73,7 @@ export function linkRule(part: RulePart, links: RuleLinks): LinkedRule {
     compression: part.compression === undefined ? null : linkCompression(part.compression),
     habits: linkHabits(part, links),
     requestTimeoutMs: part.requestTimeoutMs ?? 0,
-    backendRequestTimeoutMs: part.retry?.attemptTimeoutMs ?? part.backendRequestTimeoutMs ?? 0,
+    backendRequestTimeoutMs: part.backendRequestTimeoutMs ?? 0,
     models: null,
   };
 }

@@ -87,7 +87,9 @@ export const policyRetry = object(
       .exactOptional()
       .describe("What it is sent again after; what fails before it is answered where absent."),
     perRetry: object({
-      timeout: gatewayDuration().exactOptional().describe("For each try."),
+      timeout: gatewayDuration()
+        .exactOptional()
+        .describe("For each try; a route's own time limit of a try comes first."),
       backOff: backOffFields
         .superRefine(across(checkBackOff))
         .exactOptional()
