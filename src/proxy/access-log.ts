@@ -32,7 +32,7 @@ export interface LogRoom {
 }
 
 export interface AccessLog {
-  /** One JSON object and its line end, in ASCII. */
+  /** One line with its end, in ASCII. */
   line(text: string): void;
   /** For lines that are written as bytes, where there is such a way and room for `bytesMax` more. */
   room?(bytesMax: number): LogRoom | null;

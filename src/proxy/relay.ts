@@ -10,6 +10,7 @@ import type { Exchange } from "./exchange.ts";
 import type { KnownAnswer } from "./known-head.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
 import { sessionLine } from "./session.ts";
+import type { LinkedEdits } from "./snapshot.ts";
 
 /** Response lines that header edits cannot touch. */
 const FRAMING: ReadonlySet<string> = new Set(["content-length", "transfer-encoding", "connection"]);
@@ -23,10 +24,7 @@ export function relayInterim(x: Exchange, head: ResponseHead): void {
 export function relayHead(x: Exchange, head: ResponseHead, whole: string | null): void {
   x.status = head.status;
   x.responseStarted = true;
-  const edits = x.responseEdits;
-  if (edits !== null) {
-    for (const name of edits.drop) if (!FRAMING.has(name)) head.dropName(name);
-  }
+  const edits = editHead(x, head);
   if (x.rule === null || x.rule.compression === null) {
     sendHead(x, head, edits === null ? "" : edits.append, whole);
     return;
@@ -54,12 +52,18 @@ function sendHead(x: Exchange, head: ResponseHead, edited: string, whole: string
 export function relaySwitch(x: Exchange, head: ResponseHead): void {
   x.status = head.status;
   x.responseStarted = true;
+  const edits = editHead(x, head);
+  const kept = x.session === null ? "" : sessionLine(x, x.session, head);
+  x.client.sendInterim(x, head, UPGRADE_LINES + (edits === null ? "" : edits.append) + kept);
+}
+
+/** Takes out of a head what the route's edits drop; returns them, whose lines are still to be added. */
+function editHead(x: Exchange, head: ResponseHead): LinkedEdits | null {
   const edits = x.responseEdits;
   if (edits !== null) {
     for (const name of edits.drop) if (!FRAMING.has(name)) head.dropName(name);
   }
-  const kept = x.session === null ? "" : sessionLine(x, x.session, head);
-  x.client.sendInterim(x, head, UPGRADE_LINES + (edits === null ? "" : edits.append) + kept);
+  return edits;
 }
 
 /** What the gateway says to pages of other origins, in place of what the backend said. */
