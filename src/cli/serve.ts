@@ -53,7 +53,7 @@ export async function serve(options: ServeOptions): Promise<Running> {
   const { files, dataDirectory, adminAddress, logLevel, accessLog, workers, traces } = options;
   const supervisor = new Supervisor({
     control: { files, dataDirectory, adminAddress, logLevel },
-    worker: { accessLog, logLevel },
+    worker: { accessLog },
     workers,
     ...(traces === undefined ? {} : { traces }),
     drainTimeoutMs: options.drainTimeoutMs,

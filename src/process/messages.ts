@@ -104,6 +104,8 @@ export type ThreadReport =
   | { readonly type: "drained" }
   /** What its operator should know and the thread can live with. */
   | { readonly type: "warning"; readonly message: string }
+  /** An exception that a request raised, and that cost it alone; for whoever mends Sluice. */
+  | { readonly type: "bug"; readonly message: string }
   /**
    * The thread cannot do its work, says why, and ends. At the start the process exits with this
    * message; later the thread is started again.
@@ -123,7 +125,6 @@ export interface WorkerOptions {
   readonly seed?: number;
   /** Whose spans are exported; absent where nothing is traced. */
   readonly sampler?: Sampler;
-  readonly logLevel: LogLevel;
 }
 
 export interface TraceThreadData {
@@ -141,7 +142,7 @@ export interface AccessLogOptions {
   readonly format?: string;
   /** The share of requests that are logged, in (0, 1]; all where absent. */
   readonly sample?: number;
-  /** The same for requests that failed (proxy/access-log.ts says which); all where absent. */
+  /** The same for requests that failed (`AccessLines.shareOf` says which); all where absent. */
   readonly sampleErrors?: number;
 }
 

@@ -280,9 +280,10 @@ export class Supervisor {
   #onWorkerReport(index: number, report: ThreadReport): void {
     if (report.type === "fatal") this.#onFatal(`worker-${index}`, report.message);
     if (report.type === "drained") this.#drained[index]?.resolve();
-    if (report.type === "warning") {
-      this.#options.log.warn({ name: `worker-${index}` }, report.message);
-    }
+    const { log } = this.#options;
+    const name = `worker-${index}`;
+    if (report.type === "warning") log.warn({ name }, report.message);
+    if (report.type === "bug") log.error({ name }, report.message);
   }
 
   #onWorkerRestart(index: number): void {

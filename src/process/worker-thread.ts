@@ -61,6 +61,10 @@ function run(accessLog: ReopenableLog): void {
     tickets: new TicketSecret(memory.tickets),
     connections: new ConnectionCounts(memory.connections, index),
     onRefused: (message) => report({ type: "warning", message }),
+    onBug: (error) => {
+      const message = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      report({ type: "bug", message });
+    },
   });
   const receiver = new Receiver({
     linker: new Linker({ metrics, gates, limitSeed: limits.seed }),

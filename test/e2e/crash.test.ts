@@ -175,7 +175,7 @@ async function supervised(workers: number) {
       adminAddress: `127.0.0.1:${adminPort}`,
       logLevel: "silent",
     },
-    worker: { accessLog: { destination: "" }, logLevel: "silent" },
+    worker: { accessLog: { destination: "" } },
     workers,
     drainTimeoutMs: 1000,
     drainDelayMs: 0,

@@ -21,7 +21,11 @@ import { Api, eventually, freePort } from "../support/sluice.ts";
 /** A grace period that no test may wait for. */
 const GRACE_MS = 60_000;
 const STOP_MS_MAX = 5000;
-const HANGING_WORKER = new URL("./hanging-worker.ts", import.meta.url);
+/** Worker threads with something wrong in them. */
+const WORKERS = {
+  hanging: new URL("./hanging-worker.ts", import.meta.url),
+  faulty: new URL("./faulty-worker.ts", import.meta.url),
+};
 const HANG_MS = 2000;
 const RESPAWN_MS_MAX = 500;
 
@@ -30,7 +34,7 @@ interface Place {
   readonly adminAddress?: string;
   readonly file?: string;
   readonly workers?: number;
-  readonly hangs?: boolean;
+  readonly worker?: keyof typeof WORKERS;
 }
 
 /** A supervisor in this process, in a directory of its own, with what it logged. */
@@ -39,7 +43,7 @@ function supervised({
   adminAddress = "127.0.0.1:0",
   file,
   workers = 2,
-  hangs = false,
+  worker,
 }: Place = {}) {
   const directory = mkdtempSync(path.join(tmpdir(), "sluice-process-"));
   if (file !== undefined) writeFileSync(storePath(directory), file);
@@ -48,12 +52,9 @@ function supervised({
   const log: Logger = { info: take, warn: take, error: take };
   const supervisor = new Supervisor({
     control: { files: [], dataDirectory: directory, adminAddress, logLevel: "silent" },
-    worker: {
-      accessLog: { destination: accessLog.replace("DIR", directory) },
-      logLevel: "silent",
-    },
+    worker: { accessLog: { destination: accessLog.replace("DIR", directory) } },
     workers,
-    ...(hangs ? { workerScript: HANGING_WORKER, hangMs: HANG_MS } : {}),
+    ...(worker === undefined ? {} : { workerScript: WORKERS[worker], hangMs: HANG_MS }),
     drainTimeoutMs: GRACE_MS,
     drainDelayMs: 0,
     log,
@@ -198,7 +199,7 @@ test(`a crashed worker serves again within ${RESPAWN_MS_MAX} ms; a loop of crash
 });
 
 test("a worker that hangs is replaced, and holds up no acknowledgement", async () => {
-  await using running = supervised({ workers: 1, hangs: true });
+  await using running = supervised({ workers: 1, worker: "hanging" });
   const { supervisor, logged } = running;
   const client = new Api(`http://127.0.0.1:${await supervisor.ready}`);
   using app = await sampleApp("1");
@@ -213,5 +214,25 @@ test("a worker that hangs is replaced, and holds up no acknowledgement", async (
     return (await fetch(`http://127.0.0.1:${port}/`)).headers.get("x-after") === "yes";
   });
   assert.ok(logged.some(({ message }) => /stands still/.test(String(message))));
+  await client.agent.destroy();
+});
+
+test("an exception in the middle of a request is logged, and costs that request alone", async () => {
+  await using running = supervised({ workers: 1, worker: "faulty" });
+  const { supervisor, logged } = running;
+  const client = new Api(`http://127.0.0.1:${await supervisor.ready}`);
+  using app = await sampleApp("1");
+  const port = await freePort();
+  await client.apply(shop.gateway(port), shop.route(), shop.backend("1", app.port));
+  await eventually("it serves", () => answers(port));
+  await fetch(`http://127.0.0.1:${port}/fault`).catch(() => {});
+  const wanted = { name: "worker-0", message: /a fault of our own[^]*faulty-worker/ };
+  await eventually("the exception is logged", () =>
+    logged.some(
+      ({ name, message }) => name === wanted.name && wanted.message.test(String(message)),
+    ),
+  );
+  assert.ok(await answers(port));
+  assert.ok(!logged.some(({ message }) => /thread ended/.test(String(message))));
   await client.agent.destroy();
 });

@@ -22,7 +22,7 @@ test("a trace thread that dies comes back, and so does a worker's way to it", as
       adminAddress: "127.0.0.1:0",
       logLevel: "silent",
     },
-    worker: { accessLog: { destination: "" }, logLevel: "silent" },
+    worker: { accessLog: { destination: "" } },
     workers: 1,
     traces: {
       url: `${otlp.url}/v1/traces`,
