@@ -50,15 +50,11 @@ export class RequestHead extends HeaderBlock {
   absolute = false;
   /** Whether the request line says HTTP/1.1 and no other minor version. */
   http11 = true;
+  /** The target says that it is asked for securely (RFC 9110 §4.2.2), by its absolute form or `:scheme`. */
+  asksHttps = false;
 
   get hasBody(): boolean {
     return this.chunked || this.contentLength > 0;
-  }
-
-  /** Whether the target says that it is asked for securely (RFC 9110 §4.2.2). */
-  get asksHttps(): boolean {
-    // The letter after "http": nothing but "https" has an "s" there.
-    return this.absolute && (this.target.charCodeAt(4) | 0x20) === 0x73;
   }
 
   get idempotent(): boolean {
@@ -270,6 +266,8 @@ function judgeTarget(head: RequestHead, seen: Seen): HeadFault | undefined {
     const absolute = /^https?:\/\/([^/?]*)(.*)$/i.exec(target);
     if (absolute === null || !AUTHORITY.test(absolute[1] as string)) return "target_invalid";
     head.absolute = true;
+    // The letter after "http": nothing but "https" has an "s" there.
+    head.asksHttps = (target.charCodeAt(4) | 0x20) === 0x73;
     head.authority = absolute[1] as string;
     const rest = absolute[2] as string;
     // Without path and query OPTIONS asks about the server itself (RFC 9112 §3.2.4).

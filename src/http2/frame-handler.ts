@@ -50,6 +50,13 @@ const BLOCK_FRAMES_MAX = 64;
 type Range = { readonly start: number; readonly end: number };
 type Head = { readonly type: number; readonly flags: number; readonly id: number };
 
+interface OpenBlock {
+  readonly id: number;
+  readonly flags: number;
+  readonly dependsOnItself: boolean;
+  readonly sinceMs: number;
+}
+
 const NO_FIELDS: readonly Field[] = [];
 
 /** What all blocks of a worker are read into. */
@@ -62,9 +69,8 @@ export class FrameHandler<K> implements FrameTaker {
   /** Whose body is being read; null where it is passed over. */
   #reading: Stream<K> | null = null;
   #readingEnds = false;
-  /** A header block that is not complete: whose it is, what came of it, in how many frames. */
-  #open: { readonly id: number; readonly flags: number; readonly dependsOnItself: boolean } | null =
-    null;
+  /** A header block that is not complete: whose it is, since when, what came of it, in how many frames. */
+  #open: OpenBlock | null = null;
   #parts: Buffer[] = [];
   #partBytes = 0;
   /** The block that was decoded last, as long as it can be remembered. */
@@ -77,6 +83,11 @@ export class FrameHandler<K> implements FrameTaker {
 
   get over(): boolean {
     return this.#session.over;
+  }
+
+  /** The header block that has begun and is not complete. */
+  get open(): OpenBlock | null {
+    return this.#open;
   }
 
   fault(code: number): void {
@@ -266,7 +277,7 @@ export class FrameHandler<K> implements FrameTaker {
       return;
     }
     const dependsOnItself = fixed > 0 && identifierAt(bytes, start) === id;
-    const open = { id, flags, dependsOnItself };
+    const open = { id, flags, dependsOnItself, sinceMs: this.#session.beganMs };
     if ((flags & END_HEADERS) !== 0) {
       this.#blockCame(open, bytes, { start: start + fixed, end });
       return;

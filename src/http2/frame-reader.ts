@@ -41,6 +41,8 @@ export class FrameReader {
   /** The beginning of a frame. */
   #held = NOTHING;
   #heldBytes = 0;
+  /** When that, or the preface, began to come; -1 where nothing waits. */
+  #heldSinceMs = -1;
   /** Lent to each call. */
   readonly #head = { type: 0, flags: 0, id: 0 };
   readonly #range = { start: 0, end: 0 };
@@ -51,8 +53,20 @@ export class FrameReader {
     this.#prefaceLeft = preface ? PREFACE.length : 0;
   }
 
-  /** Takes the first `length` bytes. */
-  read(bytes: Buffer, length: number): void {
+  /** When what has begun and is not complete began to come, -1 where that is nothing, or a body's. */
+  get heldSinceMs(): number {
+    return this.#heldBytes > 3 && this.#held[3] === DATA ? -1 : this.#heldSinceMs;
+  }
+
+  /** Takes the first `length` bytes, which came now. */
+  read(bytes: Buffer, length: number, nowMs: number): void {
+    this.#read(bytes, length);
+    const isHeld = this.#heldBytes > 0 || this.#prefaceLeft > 0;
+    if (!isHeld) this.#heldSinceMs = -1;
+    else if (this.#heldSinceMs === -1) this.#heldSinceMs = nowMs;
+  }
+
+  #read(bytes: Buffer, length: number): void {
     let at = this.#prefaceLeft === 0 ? 0 : this.#readPreface(bytes, length);
     while (this.#heldBytes > 0 && at < length && !this.#taker.over) {
       at = this.#complete(bytes, at, length);
@@ -150,6 +164,7 @@ export class FrameReader {
     this.#held = NOTHING;
     this.#heldBytes = 0;
     this.#readFrames(held, 0, whole);
+    this.#heldSinceMs = -1;
     return after;
   }
 

@@ -43,19 +43,31 @@ export function requestText({ method, path, authority, host, cookie, lines }: Fi
   return `${method} ${target} HTTP/1.1\r\n${hostLine}${cookieLine}${lines}\r\n`;
 }
 
-/** How many lines `requestText` means to write. */
-export function requestLines({ authority, host, cookie, count }: FieldList): number {
+function requestLines({ authority, host, cookie, count }: FieldList): number {
   return count + (authority === "" && host === "" ? 0 : 1) + (cookie === "" ? 0 : 1);
 }
 
+/** What `requestText` does not say, or what must be so where nothing was made up. */
+export interface RequestAbout {
+  readonly method: string;
+  /** Lines that the text means to have. */
+  readonly lines: number;
+  /** `:scheme` is "https". */
+  readonly https: boolean;
+}
+
+export function aboutOf(list: FieldList): RequestAbout {
+  return { method: list.method, lines: requestLines(list), https: /^https$/i.test(list.scheme) };
+}
+
 /**
- * The head in `text`, which has `lines` lines. `ended`: no body follows. A head without length whose body
- * follows says `chunked`, which stands for a length that is not known.
+ * The head in `text`. `ended`: no body follows. A head without length whose body follows says `chunked`,
+ * which stands for a length that is not known.
  */
 export function parseRequestText(
   text: string,
-  { method, lines, ended }: { method: string; lines: number; ended: boolean },
-  reading?: PathReading,
+  { method, lines, https }: RequestAbout,
+  { ended, reading }: { ended: boolean; reading?: PathReading | undefined },
 ): RequestHead | HeadFault {
   if (text.length > REQUEST_HEAD_BYTES_MAX) return "head_too_large";
   const head = parseRequestHead(text, text.length, reading);
@@ -64,6 +76,7 @@ export function parseRequestText(
   if (head.count !== lines || head.chunked || head.method !== method) return "head_malformed";
   if (ended && head.contentLength > 0) return "framing_invalid";
   head.version = HTTP2;
+  head.asksHttps = https;
   head.chunked = !ended && head.contentLength === -1;
   return head;
 }

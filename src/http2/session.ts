@@ -5,7 +5,6 @@
  */
 import { BlockWriter } from "./block-writer.ts";
 import { ClosedStreams } from "./closed-streams.ts";
-import type { FieldList } from "./field-list.ts";
 import { HEADER_LIST_BYTES_MAX } from "./field-list.ts";
 import {
   DATA,
@@ -35,32 +34,8 @@ import { FrameHandler } from "./frame-handler.ts";
 import { FrameReader } from "./frame-reader.ts";
 import { HpackEncoder } from "./hpack-encoder.ts";
 import { Patience } from "./patience.ts";
+import type { SessionHost, SessionLimits } from "./session-host.ts";
 import type { Stream } from "./stream.ts";
-
-/** What this side allows the peer. */
-export interface SessionLimits {
-  readonly concurrentStreams: number;
-  readonly streamWindowBytes: number;
-  readonly connectionWindowBytes: number;
-}
-
-/** Who owns a session. */
-export interface SessionHost<K> {
-  /** A client's request on stream `id`: `session.add` takes the stream that answers it. */
-  requested?(id: number, list: FieldList, known: K | null, ended: boolean): void;
-  /** The peer's settings are in force. */
-  settled?(): void;
-  /** The peer takes no more streams, and has done nothing with those after `lastId`. */
-  leaves(lastId: number): void;
-  /** There is no stream any more. */
-  emptied(): void;
-  /** The peer has answered `ping`. */
-  pinged?(): void;
-  /** What is wrong with the connection has been said to the peer; nothing is read any more. */
-  ended(): void;
-  /** An exception that one stream raised. */
-  bug(stream: Stream<K> | null, error: unknown): void;
-}
 
 /** A longer text is sent as bytes, in as many frames as it takes. */
 const TEXT_CHARS_MAX = 8192;
@@ -145,7 +120,34 @@ export class Session<K> {
   read(bytes: Buffer, length: number, nowMs: number): void {
     if (this.over) return;
     this.nowMs = nowMs;
-    this.#reader.read(bytes, length);
+    this.#reader.read(bytes, length, nowMs);
+  }
+
+  /** When the present frame began to come. */
+  get beganMs(): number {
+    const { heldSinceMs } = this.#reader;
+    return heldSinceMs === -1 ? this.nowMs : heldSinceMs;
+  }
+
+  /**
+   * When the head, or another thing but a body, began to come that is not complete; -1 where there is none.
+   * Until it is complete nothing else can be read.
+   */
+  get unfinishedSinceMs(): number {
+    const { open } = this.#handler;
+    return open === null ? this.#reader.heldSinceMs : open.sinceMs;
+  }
+
+  /** The stream whose header block that is, or 0. */
+  get unfinishedId(): number {
+    const { open } = this.#handler;
+    return open === null ? 0 : open.id;
+  }
+
+  /** Whether the peer, a client, may open stream `id` now. */
+  mayOpen(id: number): boolean {
+    const isNew = id % 2 === 1 && id > this.lastId && !this.left;
+    return isNew && this.streams.size < this.limits.concurrentStreams;
   }
 
   /** Remembers the block that is being read (FrameHandler.remember). */

@@ -5,10 +5,11 @@
 import type { Socket } from "node:net";
 import type { ResponseHead } from "../http1/response-head.ts";
 import type { FieldList } from "../http2/field-list.ts";
-import { CANCEL } from "../http2/frame.ts";
-import { parseRequestText, requestFault, requestLines, requestText } from "../http2/request.ts";
+import { CANCEL, ENHANCE_YOUR_CALM } from "../http2/frame.ts";
+import { aboutOf, parseRequestText, requestFault, requestText } from "../http2/request.ts";
 import { responseBlockBytes, writeResponse } from "../http2/response.ts";
-import { Session, type SessionHost } from "../http2/session.ts";
+import { Session } from "../http2/session.ts";
+import type { SessionHost } from "../http2/session-host.ts";
 import type { Stream } from "../http2/stream.ts";
 import type { ClientConnection, ConnectionOptions } from "./client.ts";
 import { Http2Output, type OutputHost } from "./http2-output.ts";
@@ -35,6 +36,19 @@ interface SentHead {
   version: number;
 }
 
+/** A deadline beside the connection's own. */
+class HeadTimer implements Timed {
+  deadlineMs = Infinity;
+  wheelTick = -1;
+  wheelNext: Timed | null = null;
+  wheelPrevious: Timed | null = null;
+  readonly expire: (nowMs: number) => void;
+
+  constructor(expire: (nowMs: number) => void) {
+    this.expire = expire;
+  }
+}
+
 export class Http2Connection
   implements ClientConnection, Timed, SessionHost<KnownRequest>, OutputHost
 {
@@ -50,6 +64,9 @@ export class Http2Connection
   readonly #output: Http2Output;
   readonly #served: Cell<LinkedSocket>;
   readonly #onClosed: (connection: ClientConnection) => void;
+  /** Made with the first head that is not complete with the read that it begins in. */
+  #headTimer: HeadTimer | null = null;
+  #unfinishedSinceMs = -1;
   readonly #sent: SentHead[] = [];
   #nextSent = 0;
   #stalled = false;
@@ -84,41 +101,79 @@ export class Http2Connection
   read(from: ReadBuffer, length: number): void {
     try {
       this.session.read(from.bytes, length, performance.now());
+      const sinceMs = this.session.unfinishedSinceMs;
+      if (sinceMs !== this.#unfinishedSinceMs) this.#limitHead(sinceMs);
     } catch (error) {
       this.plane.onBug(error);
       this.#abort();
     }
   }
 
+  /** Limits how long what began then may take to be complete; -1: nothing waits for its end. */
+  #limitHead(sinceMs: number): void {
+    this.#unfinishedSinceMs = sinceMs;
+    if (this.#closed) return;
+    this.#headTimer ??= new HeadTimer((nowMs) => this.#headOverdue(nowMs));
+    const deadlineMs = sinceMs === -1 ? Infinity : sinceMs + this.peer.timeouts.requestHeadMs;
+    this.plane.wheel.schedule(this.#headTimer, deadlineMs);
+  }
+
+  /**
+   * A head has begun and is not complete in its time. It is answered as one of HTTP/1 is; but nobody
+   * knows how to read on, so the connection ends with it.
+   */
+  #headOverdue(nowMs: number): void {
+    const { session } = this;
+    if (session.over) return;
+    if (this.#stalled) {
+      // The gateway itself reads nothing for now.
+      this.#limitHead(nowMs);
+      return;
+    }
+    session.nowMs = nowMs;
+    const id = session.unfinishedId;
+    const stream = session.streams.get(id);
+    if (stream instanceof Http2Stream) {
+      stream.overdue();
+    } else if (session.mayOpen(id)) {
+      session.lastId = id;
+      this.#newStream(id).refuse("request_timed_out", { ended: false, method: "" });
+    }
+    session.fail(ENHANCE_YOUR_CALM);
+  }
+
   /** Takes a request that opens stream `id`. */
   requested(id: number, list: FieldList, said: KnownRequest | null, ended: boolean): void {
-    const stream = new Http2Stream(this);
-    this.session.add(stream, id);
-    if (!this.session.leaving) this.deadlineMs = Infinity;
+    const stream = this.#newStream(id);
     const served = this.#served.value;
     const known = said === null ? null : said.head;
     if (known !== null && known.isCurrent(served)) {
       stream.beginKnown(known, ended);
       return;
     }
-    const trailersFault = said?.method === "" ? "head_malformed" : undefined;
-    const fault = said === null ? requestFault(list) : trailersFault;
-    if (fault !== undefined) {
-      stream.refuse(fault, ended);
+    const about = said === null ? aboutOf(list) : said.about;
+    const fault = said === null ? requestFault(list) : undefined;
+    if (fault !== undefined || about === null) {
+      stream.refuse(fault ?? "head_malformed", { ended, method: about?.method ?? "" });
       return;
     }
     const text = said === null ? requestText(list) : said.text;
-    const method = said === null ? list.method : said.method;
-    const lines = said === null ? requestLines(list) : said.lines;
-    const head = parseRequestText(text, { method, lines, ended }, this.peer.path);
+    const head = parseRequestText(text, about, { ended, reading: this.peer.path });
     if (typeof head === "string") {
-      stream.refuse(head, ended);
+      stream.refuse(head, { ended, method: about.method });
       return;
     }
     // What is remembered is remembered before the request is handled, for that may read another.
-    if (said === null) this.session.remember({ text, method, lines, head: null });
+    if (said === null) this.session.remember({ text, about, head: null });
     const x = stream.begin(head, ended, served);
     if (said !== null && served !== undefined) said.head = knownHeadOf(x, served);
+  }
+
+  #newStream(id: number): Http2Stream {
+    const stream = new Http2Stream(this);
+    this.session.add(stream, id);
+    if (!this.session.leaving) this.deadlineMs = Infinity;
+    return stream;
   }
 
   /** Writes the head of a response; one that comes again is written as it was before. */
@@ -221,6 +276,7 @@ export class Http2Connection
     if (this.#closed) return;
     this.#closed = true;
     this.plane.wheel.cancel(this);
+    if (this.#headTimer !== null) this.plane.wheel.cancel(this.#headTimer);
     this.session.lose(CANCEL);
     this.#output.close();
     this.#socket.destroy();

@@ -4,7 +4,8 @@
  */
 import type { OnReadOpts, Socket } from "node:net";
 import { CANCEL } from "../http2/frame.ts";
-import { Session, type SessionHost } from "../http2/session.ts";
+import { Session } from "../http2/session.ts";
+import type { SessionHost } from "../http2/session-host.ts";
 import type { Stream } from "../http2/stream.ts";
 import type { Endpoint } from "./endpoint.ts";
 import { Http2Output, type OutputHost } from "./http2-output.ts";

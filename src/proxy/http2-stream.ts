@@ -66,9 +66,14 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
   }
 
   /** Answers a request that has no valid head. */
-  refuse(code: HeadFault, ended: boolean): void {
+  refuse(
+    code: HeadFault | "request_timed_out",
+    { ended, method }: { ended: boolean; method: string },
+  ): void {
     const head = new RequestHead("", 0);
     head.version = HTTP2;
+    // An answer to HEAD has no body, whatever it says.
+    if (method === "HEAD") head.method = method;
     this.#malformed = code === "head_malformed" || code === "framing_invalid";
     // The reset comes after the answer, so the stream is not over with that.
     this.remoteEnded = ended && !this.#malformed;
@@ -111,13 +116,13 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
 
   /** After the head of a request only trailers follow. */
   fieldsCame(list: FieldList, known: KnownRequest | null, ended: boolean): void {
-    const isHead = known !== null && known.method !== "";
+    const isHead = known !== null && known.about !== null;
     const trailers = known === null ? trailerLines(list) : known.text;
     if (!ended || isHead || trailers === undefined) {
       this.session.streamError(this, PROTOCOL_ERROR);
       return;
     }
-    if (known === null) this.session.remember({ text: trailers, method: "", lines: 0, head: null });
+    if (known === null) this.session.remember({ text: trailers, about: null, head: null });
     this.#endBody(trailers);
   }
 
@@ -261,12 +266,19 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
   expire(): void {
     const x = this.#exchange;
     if (x !== null && !x.bodyEnded && !this.waits) {
-      cancelAttempt(x);
-      respondError(x, "request_timed_out");
+      this.overdue();
     } else {
       this.session.reset(this, CANCEL);
       this.#leave("client_stalled");
     }
+  }
+
+  /** The request is not complete in its time. */
+  overdue(): void {
+    const x = this.#exchange;
+    if (x === null) return;
+    cancelAttempt(x);
+    respondError(x, "request_timed_out");
   }
 
   brokeOff(): void {

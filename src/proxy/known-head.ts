@@ -13,6 +13,7 @@ import type { ResponseHead } from "../http1/response-head.ts";
 import { KnownLine } from "./known-line.ts";
 import type { Exchange } from "./exchange.ts";
 import type { HpackEncoder } from "../http2/hpack-encoder.ts";
+import type { RequestAbout } from "../http2/request.ts";
 import { copyOf, type Peer } from "./peer.ts";
 import { KnownBytes, type ReadBuffer } from "./read-buffer.ts";
 import { REQUEST_ID_CHARS } from "./request-id.ts";
@@ -178,10 +179,8 @@ export class KnownAnswer {
 export interface KnownRequest {
   /** As HTTP/1 has it: a head, or lines. */
   readonly text: string;
-  /** "" for trailers, which must not pass for a head, nor a head for trailers. */
-  readonly method: string;
-  /** How many lines the head has. */
-  readonly lines: number;
+  /** Null for trailers, which must not pass for a head, nor a head for trailers. */
+  readonly about: RequestAbout | null;
   /** Null until the block has come again, or where each request is its own. */
   head: KnownHead | null;
 }

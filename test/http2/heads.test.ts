@@ -8,12 +8,7 @@ import * as fc from "fast-check";
 import { FieldList } from "../../src/http2/field-list.ts";
 import { trailerLines } from "../../src/http2/fields.ts";
 import { HpackDecoder } from "../../src/http2/hpack-decoder.ts";
-import {
-  parseRequestText,
-  requestFault,
-  requestLines,
-  requestText,
-} from "../../src/http2/request.ts";
+import { aboutOf, parseRequestText, requestFault, requestText } from "../../src/http2/request.ts";
 import { parseResponseFields } from "../../src/http2/response.ts";
 import { fieldBlock } from "../support/http2.ts";
 
@@ -128,8 +123,7 @@ describe("of heads, what is accepted says what the fields said", () => {
         const list = read(fields);
         if (requestFault(list) !== undefined) return;
         const text = requestText(list);
-        const lines = requestLines(list);
-        const head = parseRequestText(text, { method: list.method, lines, ended });
+        const head = parseRequestText(text, aboutOf(list), { ended });
         if (typeof head === "string") return;
         accepted++;
         const hosts = rest.filter(([each, said]) => each === "host" && said !== "");

@@ -18,7 +18,8 @@ import {
   WINDOW_UPDATE,
 } from "../../src/http2/frame.ts";
 import { FrameReader } from "../../src/http2/frame-reader.ts";
-import { Session, type SessionHost } from "../../src/http2/session.ts";
+import { Session } from "../../src/http2/session.ts";
+import type { SessionHost } from "../../src/http2/session-host.ts";
 import { Stream } from "../../src/http2/stream.ts";
 import { numberFrame } from "../support/frames.ts";
 import { fieldBlock, frame } from "../support/http2.ts";
@@ -211,7 +212,7 @@ function bodiesOf(bytes: Buffer): string[] {
       assert.fail(`what was written is no frame: ${code}`);
     },
   };
-  new FrameReader(taker, { preface: false }).read(bytes, bytes.length);
+  new FrameReader(taker, { preface: false }).read(bytes, bytes.length, 0);
   const left = [...bodies].map(([id, length]) => `${id} ${length}`);
   return [...seen.toSorted(), ...left.toSorted()];
 }

@@ -27,7 +27,8 @@ import {
   SETTINGS_INITIAL_WINDOW_SIZE,
   WINDOW_UPDATE,
 } from "../../src/http2/frame.ts";
-import { Session, type SessionHost } from "../../src/http2/session.ts";
+import { Session } from "../../src/http2/session.ts";
+import type { SessionHost } from "../../src/http2/session-host.ts";
 import { Stream } from "../../src/http2/stream.ts";
 import { numberFrame } from "../support/frames.ts";
 import { fieldBlock, frame } from "../support/http2.ts";
