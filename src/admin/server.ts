@@ -21,6 +21,7 @@ import { ListSnapshots } from "./list-snapshot.ts";
 import { answerOpenApi } from "./open-api.ts";
 import { answerApi } from "./route.ts";
 import type { ApiRoutes, Exchange } from "./route.ts";
+import { type Exposition, Scrapes } from "./scrape.ts";
 import { Watches } from "./watch.ts";
 import { warningHeaders } from "./warning.ts";
 
@@ -38,8 +39,8 @@ export interface AdminOptions {
   readonly writer: Writer;
   readonly clock: Clock;
   readonly random: Random;
-  /** The text of `/metrics`. */
-  readonly metrics: () => Promise<{ readonly contentType: string; readonly text: string }>;
+  /** What `/metrics` says. */
+  readonly metrics: () => Exposition;
   /** Whether traffic is served; `reasons` says why not. */
   readonly ready: () => { readonly ok: boolean; readonly reasons: readonly string[] };
   /** What is wrong between a resource just written and others: sent as HTTP warnings. */
@@ -71,6 +72,7 @@ export function createAdminServer(options: AdminOptions): AdminServer {
   const site: Site = {
     options,
     routes: { api, discovery: describeApi(KINDS), version },
+    scrapes: new Scrapes(options),
     listenHost: "",
   };
   const server = createServer(
@@ -98,6 +100,7 @@ export function createAdminServer(options: AdminOptions): AdminServer {
 interface Site {
   readonly options: AdminOptions;
   readonly routes: ApiRoutes;
+  readonly scrapes: Scrapes;
   listenHost: string;
 }
 
@@ -145,8 +148,7 @@ async function answer(site: Site, exchange: Exchange): Promise<void> {
     }
     case "metrics": {
       needGet(request);
-      const { contentType, text } = await site.options.metrics();
-      sendText(response, 200, text, contentType);
+      await site.scrapes.answer(request, response);
       return;
     }
     default:
@@ -211,14 +213,9 @@ function sendJson(
   response.end(bytes);
 }
 
-function sendText(
-  response: ServerResponse,
-  code: number,
-  text: string,
-  contentType = "text/plain; charset=utf-8",
-): void {
+function sendText(response: ServerResponse, code: number, text: string): void {
   response.writeHead(code, {
-    "content-type": contentType,
+    "content-type": "text/plain; charset=utf-8",
     "content-length": Buffer.byteLength(text),
     "cache-control": "no-cache, private",
     "x-content-type-options": "nosniff",

@@ -4,9 +4,11 @@
  * must not change its name when a canary is promoted. Rows that never counted anything are left
  * out: thousands of idle routes cost nothing.
  */
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { BUCKETS, bucketBound } from "../shared/histogram.ts";
 import { FIELD, METRIC_FIELDS, UNMATCHED_ROUTE } from "../shared/metrics.ts";
 import type { PartKey, Program, SplitPart } from "../compile/program.ts";
+import { labelText } from "./text.ts";
 
 /** What is needed of shared/metrics' MetricReader. */
 export interface RowReader {
@@ -20,19 +22,19 @@ export interface Served {
 }
 
 export interface RouteRow {
-  readonly labels: { readonly route: string };
+  /** The route, as `labelText`. */
+  readonly labels: string;
+  /** The fields before the histograms. */
   readonly sums: Float64Array;
 }
 
 export interface ArmRow {
-  readonly labels: {
-    readonly route: string;
-    /** "KIND/NAMESPACE/NAME". */
-    readonly backend: string;
-    readonly version: string;
-    readonly revision: string;
-  };
+  /** Route, backend ("KIND/NAMESPACE/NAME"), version and revision, as `labelText`. */
+  readonly labels: string;
+  /** The fields before the histograms. */
   readonly sums: Float64Array;
+  readonly latency: Cumulated;
+  readonly firstToken: Cumulated;
 }
 
 export interface Reading {
@@ -40,16 +42,38 @@ export interface Reading {
   readonly arms: readonly ArmRow[];
 }
 
-/** Sums every row of what is served. */
-export function readAll(reader: RowReader, served: Served): Reading {
-  const routes = [...routesOf(served.parts), UNMATCHED_ROUTE].flatMap((route) => {
-    const sums = reader.read(route, "");
-    return sums === undefined || isIdle(sums) ? [] : [{ labels: { route }, sums }];
-  });
-  const arms = splitsOf(served.parts).flatMap((split) =>
-    (served.routesOf.get(split.key) ?? []).flatMap((route) => armRows(reader, split, route)),
-  );
+/** A histogram's counts below each of BOUNDS_MS, and in all; without any count no bounds. */
+export interface Cumulated {
+  readonly below: readonly number[];
+  readonly count: number;
+}
+
+/** So many rows are summed before others have their turn; it takes a fraction of a millisecond. */
+const ROWS_AT_A_STRETCH = 128;
+
+/** Sums every row of what is served. Others have their turn meanwhile: each row is read at once. */
+export async function readAll(reader: RowReader, served: Served): Promise<Reading> {
+  const routes: RouteRow[] = [];
+  const arms: ArmRow[] = [];
+  let rows = 0;
+  for (const { route, split } of placesOf(served)) {
+    if (++rows % ROWS_AT_A_STRETCH === 0) await nextTurn();
+    if (split === undefined) routes.push(...routeRows(reader, route));
+    else for (const row of armRows(reader, split, route)) arms.push(row);
+  }
   return { routes, arms };
+}
+
+/** Where rows may be: each route by itself, and each with each split that it sends requests to. */
+function* placesOf({
+  parts,
+  routesOf,
+}: Served): Generator<{ readonly route: string; readonly split?: SplitPart }> {
+  for (const route of routeNames(parts)) yield { route };
+  yield { route: UNMATCHED_ROUTE };
+  for (const split of splitsOf(parts)) {
+    for (const route of routesOf.get(split.key) ?? []) yield { route, split };
+  }
 }
 
 export function splitsOf(parts: Program): readonly SplitPart[] {
@@ -63,33 +87,40 @@ export function nameArm(armId: string): { readonly backend: string; readonly rev
   return { backend: armId.slice(0, at), revision: armId.slice(at + 1) };
 }
 
-/** The sum of the counts in buckets below each bound; the bounds are octaves of milliseconds. */
-export function cumulate(
-  sums: Float64Array,
-  firstField: number,
-): { readonly below: readonly number[]; readonly count: number } {
-  const below: number[] = [];
-  let count = 0;
-  let next = 0;
-  for (let index = 0; index < BUCKETS; index++) {
-    count += sums[firstField + index] as number;
-    if (bucketBound(index) === BOUNDS_MS[next]) {
-      below.push(count);
-      next++;
-    }
-  }
-  return { below, count };
-}
-
 /** 1 ms to 65.5 s in octaves, each of them a bound of shared/histogram.ts: the sums are exact. */
 export const BOUNDS_MS: readonly number[] = Array.from({ length: 17 }, (_, octave) => 2 ** octave);
 
-function routesOf(parts: Program): readonly string[] {
+/** The last bucket below each bound. */
+const LAST_BELOW: readonly number[] = BOUNDS_MS.map((boundMs) => {
+  const buckets = Array.from({ length: BUCKETS }, (_, index) => bucketBound(index));
+  return buckets.indexOf(boundMs);
+});
+
+const NONE: Cumulated = { below: [], count: 0 };
+
+/** The sum of the counts in buckets below each bound. */
+function cumulate(sums: Float64Array, firstField: number): Cumulated {
+  const below: number[] = [];
+  let count = 0;
+  for (let index = 0; index < BUCKETS; index++) {
+    count += sums[firstField + index] as number;
+    if (index === LAST_BELOW[below.length]) below.push(count);
+  }
+  return count === 0 ? NONE : { below, count };
+}
+
+function routeNames(parts: Program): ReadonlySet<string> {
   const routes = new Set<string>();
   for (const part of parts.values()) {
     if (part.type === "rule" || part.type === "models") routes.add(part.route);
   }
-  return [...routes];
+  return routes;
+}
+
+function routeRows(reader: RowReader, route: string): readonly RouteRow[] {
+  const sums = reader.read(route, "");
+  if (sums === undefined || isIdle(sums)) return [];
+  return [{ labels: labelText({ route }), sums: scalarsOf(sums) }];
 }
 
 function armRows(reader: RowReader, split: SplitPart, route: string): readonly ArmRow[] {
@@ -97,8 +128,20 @@ function armRows(reader: RowReader, split: SplitPart, route: string): readonly A
     const sums = reader.read(route, id);
     if (sums === undefined || isIdle(sums)) return [];
     const { backend, revision } = nameArm(id);
-    return [{ labels: { route, backend, version, revision }, sums }];
+    return [
+      {
+        labels: labelText({ route, backend, version, revision }),
+        sums: scalarsOf(sums),
+        latency: cumulate(sums, FIELD.latencyBuckets),
+        firstToken: cumulate(sums, FIELD.firstTokenBuckets),
+      },
+    ];
   });
+}
+
+/** A copy, so that what is kept of a row while it is written is little. */
+function scalarsOf(sums: Float64Array): Float64Array {
+  return sums.slice(0, FIELD.latencyBuckets);
 }
 
 function isIdle(sums: Float64Array): boolean {

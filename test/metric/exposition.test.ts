@@ -4,9 +4,11 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { Gauge, Registry } from "prom-client";
 import type { Part, RulePart, SplitPart } from "../../src/compile/program.ts";
-import { createExposition } from "../../src/metric/exposition.ts";
+import { createExposition, type Exposition } from "../../src/metric/exposition.ts";
 import { BOUNDS_MS } from "../../src/metric/reading.ts";
+import { headText, labelText, sampleText } from "../../src/metric/text.ts";
 import { BUCKETS, bucketBound } from "../../src/shared/histogram.ts";
 import { allocateSharedMemory } from "../../src/shared/memory.ts";
 import {
@@ -39,14 +41,16 @@ const rule: RulePart = {
   backends: [{ weight: 1, split: split.key }],
 };
 const parts = new Map<string, Part>([split, rule].map((part) => [part.key, part]));
-const served = { parts, routesOf: new Map([[split.key, ["default/checkout"]]]) };
 
-function setUp() {
+/** With `others`, as many further routes that lead to the same backend. */
+function setUp(others = 0) {
+  const routes = Array.from({ length: others }, (_each, index) => `shop/${index}`);
+  const routesOf = new Map([[split.key, ["default/checkout", ...routes]]]);
   const memory = allocateSharedMemory(2).metrics;
   const workers = [new MetricRecorder(memory, 0), new MetricRecorder(memory, 1)] as const;
   const read = createExposition({
     reader: new MetricReader(memory),
-    served: () => served,
+    served: () => ({ parts, routesOf }),
     store: { unsavedCount: 3, resourceVersion: 42 },
     workers: () => ({ live: 1, wanted: 2 }),
     notifications: () => ({ pending: 4, dead: 5 }),
@@ -66,6 +70,12 @@ function valueOf(text: string, name: string, labels: Readonly<Record<string, str
     if (given.toSorted().join() === wanted.toSorted().join()) return Number(found[3]);
   }
   return assert.fail(`no series ${name} with ${wanted.join()} in:\n${text}`);
+}
+
+async function textOf({ pieces }: Exposition): Promise<string> {
+  let text = "";
+  for await (const piece of pieces) text += piece;
+  return text;
 }
 
 const ROUTE = { route: "default/checkout" };
@@ -93,7 +103,9 @@ test("sums what workers counted, by route and by revision", async () => {
     recorder.add(canary, FIELD.inputTokens, 7);
     recorder.firstToken(canary, 40);
   }
-  const { text, contentType } = await read();
+  const exposition = read();
+  const { contentType } = exposition;
+  const text = await textOf(exposition);
   assert.match(contentType, /^text\/plain; version=0\.0\.4/);
   const requests = (status: string) =>
     valueOf(text, "sluice_requests_total", { ...ROUTE, status_class: status });
@@ -124,7 +136,7 @@ test("a histogram's buckets are cumulative and its sum is in seconds", async () 
   const { workers, read } = setUp();
   const row = workers[0].row("default/checkout", STABLE);
   for (const latencyMs of [0.5, 3, 3, 900, 100_000]) workers[0].attempt(row, 0, latencyMs);
-  const { text } = await read();
+  const text = await textOf(read());
   const below = (le: string) =>
     valueOf(text, "sluice_attempt_duration_seconds_bucket", { ...ARM_1, le });
   const counts = ["0.001", "0.002", "0.004", "0.512", "1.024", "65.536", "+Inf"].map(below);
@@ -144,7 +156,7 @@ test("every bound of the text is a bound of the buckets", () => {
 test("an idle revision has no series, its weight and role are told as state", async () => {
   const { workers, read } = setUp();
   workers[0].row("default/checkout", STABLE);
-  const { text } = await read();
+  const text = await textOf(read());
   assert.doesNotMatch(text, /sluice_attempts_total\{/);
   const labels = { split: "Backend/default/checkout", backend: "Backend/default/checkout" };
   const canary = { ...labels, revision: "bbb", version: "2", role: "canary" };
@@ -159,7 +171,7 @@ test("tells the state of the process and what did not find a row", async () => {
     recorder.add(row, WORKER_FIELD.spansDropped, 3);
     recorder.add(row, WORKER_FIELD.refused + REFUSALS.indexOf("proxy_header"), 2);
   }
-  const { text } = await read();
+  const text = await textOf(read());
   assert.equal(valueOf(text, "sluice_store_unsaved", {}), 3);
   assert.equal(valueOf(text, "sluice_store_version", {}), 42);
   assert.equal(valueOf(text, "sluice_workers", {}), 1);
@@ -173,4 +185,46 @@ test("tells the state of the process and what did not find a row", async () => {
   assert.equal(valueOf(text, "sluice_resource_problems", { kind: "HTTPRoute" }), 2);
   assert.equal(valueOf(text, "sluice_metric_overflow_total", {}), 1);
   assert.match(text, /^process_cpu_seconds_total /m);
+});
+
+test("thousands of rows are written in pieces, and others have their turn between", async () => {
+  const { workers, read } = setUp(3000);
+  for (let index = 0; index < 3000; index++) {
+    const row = workers[0].row(`shop/${index}`, STABLE);
+    for (const latencyMs of [1, 2, 3]) workers[0].attempt(row, 0, latencyMs);
+  }
+  let turns = 0;
+  let asked = true;
+  const turn = (): void => {
+    turns++;
+    if (asked) setImmediate(turn);
+  };
+  setImmediate(turn);
+  const pieces: string[] = [];
+  const { pieces: made } = read();
+  for await (const piece of made) pieces.push(piece);
+  asked = false;
+  const text = pieces.join("");
+  assert.equal(text.match(/^sluice_attempt_duration_seconds_count\{.* 3$/gm)?.length, 3000);
+  assert.ok(text.length > 4_000_000, String(text.length));
+  assert.ok(Math.max(...pieces.map(({ length }) => length)) < 70_000);
+  // One for each piece, and one for each 128 rows that were read.
+  assert.ok(turns > pieces.length, `${turns} turns, ${pieces.length} pieces`);
+});
+
+test("names and numbers are written as prom-client writes them", async () => {
+  const labels = { route: 'a "quoted"\nname\\', plain: "default/shop" };
+  for (const value of [0, 1, 0.05, 1e21, 123_456_789.125]) {
+    const registry = new Registry();
+    const help = "Line one,\nline \\ two.";
+    const gauge = new Gauge({
+      name: "x",
+      help,
+      labelNames: Object.keys(labels),
+      registers: [registry],
+    });
+    gauge.set(labels, value);
+    const head = headText({ name: "x", help, type: "gauge" });
+    assert.equal(head + sampleText("x", labelText(labels), value), await registry.metrics());
+  }
 });

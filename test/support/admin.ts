@@ -42,7 +42,7 @@ export async function openAdmin(options: TestAdminOptions = {}): Promise<TestAdm
   const faults: string[] = [];
   const server = createAdminServer({
     random: seededRandom(1),
-    metrics: () => Promise.resolve({ contentType: "text/plain; version=0.0.4", text: "up 1\n" }),
+    metrics: () => ({ contentType: "text/plain; version=0.0.4", pieces: piecesOf("up 1\n") }),
     ready: () => ({ ok: true, reasons: [] }),
     version: "0.0.0",
     onFault: (message, error) => faults.push(`${message}: ${String(error)}`),
@@ -56,6 +56,10 @@ export async function openAdmin(options: TestAdminOptions = {}): Promise<TestAdm
   const close = (): Promise<void> => (closed ??= server.close().then(() => store.close()));
   const url = `http://127.0.0.1:${port}`;
   return { url, port, store, writer, faults, close, [Symbol.asyncDispose]: close };
+}
+
+async function* piecesOf(...pieces: readonly string[]): AsyncGenerator<string> {
+  yield* pieces;
 }
 
 export interface Answer {
