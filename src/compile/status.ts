@@ -41,26 +41,10 @@ export function mergeStatus(
     }));
   }
   if (draft.parents !== undefined) {
-    status["parents"] = mergeOwned(
-      before["parents"],
-      "parentRef",
-      at,
-      draft.parents.map((parent) => ({
-        reference: parent.parentRef,
-        conditions: parent.conditions,
-      })),
-    );
+    status["parents"] = mergeOwned(before["parents"], "parentRef", at, draft.parents);
   }
   if (draft.ancestors !== undefined) {
-    status["ancestors"] = mergeOwned(
-      before["ancestors"],
-      "ancestorRef",
-      at,
-      draft.ancestors.map((ancestor) => ({
-        reference: ancestor.ancestorRef,
-        conditions: ancestor.conditions,
-      })),
-    );
+    status["ancestors"] = mergeOwned(before["ancestors"], "ancestorRef", at, draft.ancestors);
   }
   if (!jsonEqual(before, status)) return status as JsonObject;
   settled.set(draft, before);
@@ -93,26 +77,25 @@ interface Moment {
   readonly generation: number;
 }
 
-interface Entry {
-  readonly reference: ParentReference;
+type Entry<Field extends string> = Readonly<Record<Field, ParentReference>> & {
   readonly conditions: readonly ConditionDraft[];
-}
+};
 
 /** Replaces the entries that carry our controller's name and keeps the others'. */
-function mergeOwned(
+function mergeOwned<Field extends "parentRef" | "ancestorRef">(
   stored: JsonValue | undefined,
-  referenceField: "parentRef" | "ancestorRef",
+  referenceField: Field,
   at: Moment,
-  entries: readonly Entry[],
+  entries: readonly Entry<Field>[],
 ): unknown[] {
   const known = objects(stored);
   const others = known.filter((entry) => entry["controllerName"] !== CONTROLLER_NAME);
   const ours = known.filter((entry) => entry["controllerName"] === CONTROLLER_NAME);
   const merged = entries.map((entry) => ({
-    [referenceField]: entry.reference,
+    [referenceField]: entry[referenceField],
     controllerName: CONTROLLER_NAME,
     conditions: mergeConditions(
-      ours.find((one) => jsonEqual(one[referenceField], entry.reference))?.["conditions"],
+      ours.find((one) => jsonEqual(one[referenceField], entry[referenceField]))?.["conditions"],
       entry.conditions,
       at,
     ),

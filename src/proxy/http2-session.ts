@@ -15,6 +15,7 @@ import { ReadBuffer } from "./read-buffer.ts";
 import { readDirectly } from "./socket-handle.ts";
 import type { TimerWheel } from "./timer-wheel.ts";
 import type { UpstreamEvents } from "./upstream-stream.ts";
+import type { UpstreamDeps } from "./upstream.ts";
 import { isUntrusted } from "./upstream-tls.ts";
 
 /** Streams of one session, where the backend does not allow fewer. */
@@ -26,10 +27,7 @@ const SESSION_WINDOW_BYTES = 1024 * 1024;
 const PING_EVERY_MS = 30_000;
 const PING_ANSWER_MS = 15_000;
 
-export interface Http2Deps {
-  readonly events: UpstreamEvents;
-  readonly wheel: TimerWheel;
-  readonly outbox: Outbox;
+export interface Http2Deps extends UpstreamDeps {
   readonly live: Set<Endpoint>;
   /** What all plain connections of the worker read into. */
   readonly readBuffer: ReadBuffer;

@@ -6,7 +6,7 @@ import { z } from "zod";
 import { conditionStatus } from "./condition.ts";
 import { gatewayDuration, headerName, namespaceName, pathProblem, resourceName } from "./format.ts";
 import { column, defineKind, type Typed } from "./kind.ts";
-import { definePolicy, type Policy } from "./policy.ts";
+import { definePolicy, type Policy, targetList } from "./policy.ts";
 import { regexProblem } from "./regex.ts";
 import { parentReference, secretReference, SLUICE_GROUP } from "./reference.ts";
 import { checkParents, checkTimeouts, routeStatus } from "./route.ts";
@@ -97,17 +97,13 @@ export const AI_SERVICE_BACKEND = defineKind({
 
 const credentialFields = object(
   {
-    targetRefs: z
-      .array(
-        object({
-          group: choice([SLUICE_GROUP]).describe("API group: sluice.dev."),
-          kind: choice(["AIServiceBackend"], ["InferencePool"]).describe("Kind: AIServiceBackend."),
-          name: resourceName().describe("Name of the AIServiceBackend."),
-        }),
-      )
-      .min(1)
-      .max(16)
-      .describe("Providers that get the credential."),
+    targetRefs: targetList(
+      object({
+        group: choice([SLUICE_GROUP]).describe("API group: sluice.dev."),
+        kind: choice(["AIServiceBackend"], ["InferencePool"]).describe("Kind: AIServiceBackend."),
+        name: resourceName().describe("Name of the AIServiceBackend."),
+      }),
+    ).describe("Providers that get the credential."),
     type: choice(
       ["APIKey"],
       ["AWSCredentials", "AzureAPIKey", "AzureCredentials", "GCPCredentials", "AnthropicAPIKey"],

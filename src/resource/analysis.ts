@@ -390,29 +390,29 @@ export type AnalysisRun = Typed<
   { spec: AnalysisRunSpec; status?: AnalysisRunStatus }
 >;
 
-export const ANALYSIS_TEMPLATE = defineKind({
+const TEMPLATE = {
   group: ARGO_GROUP,
   version: "v1alpha1",
+  categories: ["sluice"],
+  fields: { spec: templateSpec },
+  columns: [column("Metrics", "spec.metrics", { type: "integer" })],
+} as const;
+
+export const ANALYSIS_TEMPLATE = defineKind({
+  ...TEMPLATE,
   kind: "AnalysisTemplate",
   plural: "analysistemplates",
   shortNames: ["at"],
-  categories: ["sluice"],
   description: "What is measured of a canary, and what the results mean.",
-  fields: { spec: templateSpec },
-  columns: [column("Metrics", "spec.metrics", { type: "integer" })],
 });
 
 export const CLUSTER_ANALYSIS_TEMPLATE = defineKind({
-  group: ARGO_GROUP,
-  version: "v1alpha1",
+  ...TEMPLATE,
   kind: "ClusterAnalysisTemplate",
   plural: "clusteranalysistemplates",
   shortNames: ["cat"],
-  categories: ["sluice"],
   namespaced: false,
   description: "An AnalysisTemplate for all namespaces.",
-  fields: { spec: templateSpec },
-  columns: [column("Metrics", "spec.metrics", { type: "integer" })],
 });
 
 export const ANALYSIS_RUN = defineKind({

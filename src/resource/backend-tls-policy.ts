@@ -12,7 +12,7 @@ import {
   resourceName,
   sectionName,
 } from "./format.ts";
-import { definePolicy, type Policy } from "./policy.ts";
+import { definePolicy, type Policy, targetList } from "./policy.ts";
 import { GATEWAY_GROUP } from "./reference.ts";
 import { across, choice, object, type Refuse, stringMap, text, throughout } from "./schema.ts";
 
@@ -93,11 +93,7 @@ const validation = validationFields.superRefine(
 );
 
 const specFields = object({
-  targetRefs: z
-    .array(target)
-    .min(1)
-    .max(16)
-    .describe("The Services and Backends that are connected to so."),
+  targetRefs: targetList(target).describe("The Services and Backends that are connected to so."),
   validation: validation.describe("Whom the gateway takes for the backend."),
   options: stringMap(16)
     .refine((map) => Object.keys(map).length === 0, {

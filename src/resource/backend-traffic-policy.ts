@@ -7,7 +7,7 @@ import { z } from "zod";
 import { headerName, isCidr } from "./format.ts";
 import { byteQuantity, compressors } from "./compression.ts";
 import { circuitBreaker, policyRetry, policyTimeout } from "./backend-retry.ts";
-import { definePolicy, OTHER_TARGETS, type Policy, policyTargets } from "./policy.ts";
+import { checkChanges, definePolicy, OTHER_TARGETS, type Policy, policyTargets } from "./policy.ts";
 import { regexProblem } from "./regex.ts";
 import {
   across,
@@ -206,14 +206,12 @@ const NOT_FOR_MODELS = [
 ] as const;
 
 function checkSpec(spec: BackendTrafficPolicySpec, refuse: Refuse): void {
-  const { targetRefs, mergeType: _mergeType, ...rest } = spec;
-  if (Object.keys(rest).length === 0) {
-    refuse([], "must have a field beside targetRefs: it would change nothing");
-  }
+  const { mergeType: _mergeType, ...settings } = spec;
+  checkChanges(settings, refuse);
   if (spec.compression !== undefined && spec.compressor !== undefined) {
     refuse(["compression"], "must be absent beside compressor, which is its newer name");
   }
-  for (const [index, target] of targetRefs.entries()) {
+  for (const [index, target] of spec.targetRefs.entries()) {
     if (target.kind === "Gateway" && spec.mergeType !== undefined) {
       refuse(["mergeType"], `must be absent for the Gateway that targetRefs[${index}] names`);
     }

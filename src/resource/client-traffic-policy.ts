@@ -12,10 +12,10 @@ import {
   resourceName,
   sectionName,
 } from "./format.ts";
-import { definePolicy, OTHER_TARGETS, type Policy } from "./policy.ts";
+import { checkChanges, definePolicy, OTHER_TARGETS, type Policy, targetList } from "./policy.ts";
 import { parseQuantity } from "./quantity.ts";
 import { GATEWAY_GROUP } from "./reference.ts";
-import { across, choice, integer, object, quoted, type Refuse } from "./schema.ts";
+import { across, choice, integer, object, quoted } from "./schema.ts";
 import { secretAuthorityReference, tlsSettingsFields } from "./tls.ts";
 
 const gatewayTarget = object({
@@ -251,11 +251,9 @@ const http2 = object(
 
 const specFields = object(
   {
-    targetRefs: z
-      .array(gatewayTarget)
-      .min(1)
-      .max(16)
-      .describe("The Gateways and listeners that the policy applies to."),
+    targetRefs: targetList(gatewayTarget).describe(
+      "The Gateways and listeners that the policy applies to.",
+    ),
     tls: tls.exactOptional().describe("TLS of HTTPS listeners."),
     enableProxyProtocol: z
       .boolean()
@@ -316,17 +314,10 @@ const specFields = object(
 export type ClientTrafficPolicySpec = z.infer<typeof specFields>;
 export type ClientTrafficPolicy = Policy<"ClientTrafficPolicy", ClientTrafficPolicySpec>;
 
-function checkSpec(spec: ClientTrafficPolicySpec, refuse: Refuse): void {
-  const { targetRefs: _targets, ...settings } = spec;
-  if (Object.keys(settings).length === 0) {
-    refuse([], "must have a setting beside targetRefs: it would change nothing");
-  }
-}
-
 export const CLIENT_TRAFFIC_POLICY = definePolicy({
   kind: "ClientTrafficPolicy",
   plural: "clienttrafficpolicies",
   shortNames: ["ctp"],
   description: "How clients may speak to the listeners of a Gateway: TLS, PROXY protocol, limits.",
-  spec: specFields.superRefine(across(checkSpec)).describe("What is done, and for what."),
+  spec: specFields.superRefine(across(checkChanges)).describe("What is done, and for what."),
 });

@@ -14,7 +14,7 @@ import {
   type Typed,
 } from "./kind.ts";
 import { GATEWAY_GROUP, SLUICE_GROUP } from "./reference.ts";
-import { across, choice, object, words } from "./schema.ts";
+import { across, choice, object, type Refuse, words } from "./schema.ts";
 
 const POLICY_TARGETS: Readonly<Record<string, string>> = {
   Gateway: GATEWAY_GROUP,
@@ -48,11 +48,23 @@ export type PolicyTarget = z.infer<typeof policyTarget>;
 /** Envoy Gateway's other ways to say what a policy applies to. */
 export const OTHER_TARGETS = ["targetRef", "targetSelectors"] as const;
 
-export const policyTargets = z
-  .array(policyTarget)
-  .min(1)
-  .max(16)
-  .describe("The Gateways and routes that the policy applies to.");
+/** `targetRefs` of any policy: at least one, and as many as Gateway API allows. */
+export function targetList<Target extends z.ZodType>(target: Target): z.ZodArray<Target> {
+  return z.array(target).min(1).max(16);
+}
+
+export const policyTargets = targetList(policyTarget).describe(
+  "The Gateways and routes that the policy applies to.",
+);
+
+/** Refuses a policy that says only what it applies to; `fields` are those of its spec that count. */
+export function checkChanges(
+  { targetRefs: _targetRefs, ...fields }: { readonly targetRefs: unknown },
+  refuse: Refuse,
+): void {
+  if (Object.keys(fields).length > 0) return;
+  refuse([], "must have a field beside targetRefs: it would change nothing");
+}
 
 /** The status of a policy: conditions for each ancestor that it attaches to. */
 const policyStatus = z
