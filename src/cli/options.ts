@@ -131,7 +131,7 @@ export function withServe(command: Command, accessLog: "-" | "off"): Command {
     .option("--access-log-sample <share>", "log this share of the requests", parseSample, 1)
     .option(
       "--access-log-sample-errors <share>",
-      "the same for requests that failed (5xx, 499)",
+      "the same for requests that failed: 5xx, 499, broken off, or hidden by stable",
       parseSample,
       1,
     )

@@ -3,6 +3,7 @@
  * over workers, named by revision and never by role.
  */
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { Gauge, Registry } from "prom-client";
 import type { Part, RulePart, SplitPart } from "../../src/compile/program.ts";
@@ -227,4 +228,14 @@ test("names and numbers are written as prom-client writes them", async () => {
     const head = headText({ name: "x", help, type: "gauge" });
     assert.equal(head + sampleText("x", labelText(labels), value), await registry.metrics());
   }
+});
+
+test("the README lists every metric, and no other", async () => {
+  const text = await textOf(setUp().read());
+  const told = [...text.matchAll(/^# HELP (sluice_\w+)/gm)].map(([, name = ""]) => name);
+  const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
+  const section = /^### Metrics$[^]*?^### /m.exec(readme)?.[0] ?? "";
+  const rows = section.split("\n").filter((line) => line.startsWith("| `"));
+  const listed = rows.flatMap((row) => (row.split("|")[1] ?? "").match(/sluice_\w+/g) ?? []);
+  assert.deepEqual(listed.toSorted(), told.toSorted());
 });
