@@ -27,10 +27,8 @@ export function jsonEqual(a: unknown, b: unknown): boolean {
     return a.length === b.length && a.every((item, index) => jsonEqual(item, b[index]));
   }
   if (!isJsonObject(a) || !isJsonObject(b)) return false;
-  for (const key of Object.keys(a)) if (!jsonEqual(a[key], b[key])) return false;
-  for (const key of Object.keys(b)) {
-    if (b[key] !== undefined && !Object.hasOwn(a, key)) return false;
-  }
+  for (const key in a) if (!jsonEqual(a[key], b[key])) return false;
+  for (const key in b) if (b[key] !== undefined && !Object.hasOwn(a, key)) return false;
   return true;
 }
 
@@ -49,23 +47,25 @@ export function deepFreeze<T>(value: T): T {
  * Throws TypeError for what JSON cannot hold.
  */
 export function frozenCopy<T>(value: T): T {
-  if (typeof value === "number" && !Number.isFinite(value)) {
-    throw new TypeError(`${value} is not a JSON value`);
-  }
-  if (value === null || ["string", "number", "boolean"].includes(typeof value)) return value;
-  if (typeof value !== "object") {
-    throw new TypeError(`A ${typeof value} is not a JSON value`);
-  }
-  if (Object.isFrozen(value)) return value;
+  if (typeof value !== "object") return scalar(value);
+  if (value === null || Object.isFrozen(value)) return value;
   if (Array.isArray(value)) return Object.freeze(value.map((item) => frozenCopy(item))) as T;
   const copy: Record<string, unknown> = {};
-  for (const [key, inner] of Object.entries(value)) {
+  for (const key in value) {
+    const inner: unknown = value[key];
     if (inner === undefined) continue;
     // An assignment to __proto__ would set the prototype instead of a field.
     if (key === "__proto__") Object.defineProperty(copy, key, field(frozenCopy(inner)));
     else copy[key] = frozenCopy<unknown>(inner);
   }
   return Object.freeze(copy) as T;
+}
+
+function scalar<T>(value: T): T {
+  if (typeof value === "string" || typeof value === "boolean") return value;
+  if (typeof value !== "number") throw new TypeError(`A ${typeof value} is not a JSON value`);
+  if (!Number.isFinite(value)) throw new TypeError(`${value} is not a JSON value`);
+  return value;
 }
 
 function field(value: unknown): PropertyDescriptor {
