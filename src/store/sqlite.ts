@@ -60,6 +60,8 @@ interface Draft {
 const UNSAVED_RETRY_MS = 1000;
 /** Old history is removed from disk by as many versions at a time, or more. */
 const PRUNE_VERSIONS = 1000;
+/** … and not while what was just written is on its way to the workers. */
+const PRUNE_DELAY_MS = 1000;
 
 export class SqliteStore implements Store {
   resourceVersion = 0;
@@ -70,6 +72,7 @@ export class SqliteStore implements Store {
   #records: Records = { outbox: new Map(), file: new Map() };
   readonly #unsaved = new Unsaved();
   #cancelRetry: Cancel | undefined;
+  #cancelPrune: Cancel | undefined;
   #queue: Job[] = [];
   #scheduled: NodeJS.Immediate | undefined;
   /** How far history is removed from disk, or was last tried to be. */
@@ -88,7 +91,7 @@ export class SqliteStore implements Store {
       throw error;
     }
     this.#history.trim();
-    this.#prune(1);
+    this.#prune();
   }
 
   get unsavedCount(): number {
@@ -130,6 +133,7 @@ export class SqliteStore implements Store {
     this.#flush();
     this.#closed = true;
     this.#cancelRetry?.();
+    this.#cancelPrune?.();
     if (!this.#unsaved.isEmpty) this.#save([]);
     this.#history.close();
     this.#disk.close();
@@ -252,13 +256,22 @@ export class SqliteStore implements Store {
         size: body.length,
       })),
     );
-    this.#prune(PRUNE_VERSIONS);
+    this.#pruneLater();
+  }
+
+  /** Nobody waits for it, and what was published is waited for. */
+  #pruneLater(): void {
+    if (this.#history.floor - this.#prunedFloor < PRUNE_VERSIONS) return;
+    this.#cancelPrune ??= this.#clock.after(PRUNE_DELAY_MS, () => {
+      this.#cancelPrune = undefined;
+      this.#prune();
+    });
   }
 
   /** The disk may hold more history than memory; a prune that it refuses is tried again later. */
-  #prune(versionsMin: number): void {
+  #prune(): void {
     const { floor } = this.#history;
-    if (floor - this.#prunedFloor < versionsMin) return;
+    if (floor === this.#prunedFloor) return;
     this.#prunedFloor = floor;
     try {
       this.#disk.prune(floor);
