@@ -218,10 +218,6 @@ class Source implements FileSource {
 }
 
 /**
- * Whether the file was deleted: a folder above it was read and no longer holds it. What cannot be
- * read may be an unmounted disk, so its resources stay.
- */
-/**
  * A file that held resources and now holds none is taken for one that is being written, not for a wish
  * to delete them all: editors and redirections empty a file before they fill it.
  */
@@ -236,6 +232,10 @@ function emptiedIssue(
   return { file: displayPath(file), path: "", message };
 }
 
+/**
+ * Whether the file was deleted: a folder above it was read and no longer holds it. What cannot be
+ * read may be an unmounted disk, so its resources stay.
+ */
 function isGone(file: string, { folders, unreadable }: Listing): boolean {
   for (let place = file; place !== path.dirname(place); place = path.dirname(place)) {
     if (unreadable.includes(place)) return false;

@@ -101,14 +101,20 @@ class FolderWatcher {
   }
 
   #noteChange(quietMs = QUIET_MS): void {
-    const { clock, onChange } = this.#options;
+    const { clock } = this.#options;
     const nowMs = clock.monotonic();
     this.#firstChangeMs ??= nowMs;
     const leftMs = this.#firstChangeMs + QUIET_MS_MAX - nowMs;
     this.#cancelQuiet();
     this.#cancelQuiet = clock.after(Math.max(0, Math.min(quietMs, leftMs)), () => {
       this.#firstChangeMs = undefined;
-      if (!this.#stopped) onChange();
+      void this.#settle();
     });
+  }
+
+  /** What is read from here on is at least as new as what the next look compares with. */
+  async #settle(): Promise<void> {
+    this.#stamp = JSON.stringify(await listFiles(this.#options.paths));
+    if (!this.#stopped) this.#options.onChange();
   }
 }

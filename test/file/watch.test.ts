@@ -13,7 +13,10 @@ const LOOK_MS_MIN = 1500;
 
 class Watched {
   readonly folder: string;
+  /** Whether a change waits to be told. */
+  isChanging = false;
   #look: (() => void) | undefined;
+  #lookPlanned: () => void = () => undefined;
   #changes = 0;
   #waiting: { readonly count: number; readonly resolve: () => void } | undefined;
 
@@ -24,8 +27,9 @@ class Watched {
     const clock: Clock = {
       ...systemClock,
       after: (delayMs, action) => {
-        if (delayMs < LOOK_MS_MIN) return systemClock.after(delayMs, action);
+        if (delayMs < LOOK_MS_MIN) return this.#afterQuiet(delayMs, action);
         this.#look = action;
+        this.#lookPlanned();
         return () => undefined;
       },
     };
@@ -37,6 +41,14 @@ class Watched {
     t.after(() => {
       stop();
       rmSync(root, { recursive: true, force: true });
+    });
+  }
+
+  #afterQuiet(delayMs: number, action: () => void): () => void {
+    this.isChanging = true;
+    return systemClock.after(delayMs, () => {
+      this.isChanging = false;
+      action();
     });
   }
 
@@ -54,6 +66,14 @@ class Watched {
     assert.ok(look, "a look is planned");
     this.#look = undefined;
     look();
+  }
+
+  /** The same; resolves when it is over. */
+  async looks(): Promise<void> {
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    this.#lookPlanned = () => resolve(undefined);
+    this.look();
+    await promise;
   }
 
   write(name: string, text: string): void {
@@ -92,4 +112,15 @@ test("links swapped as in a mounted ConfigMap are noticed", { timeout: TIMEOUT_M
     symlinkSync("..2", path.join(watched.folder, "..data_tmp"));
     renameSync(path.join(watched.folder, "..data_tmp"), path.join(watched.folder, "..data"));
   });
+});
+
+test("what was told is not told again by the next look", { timeout: TIMEOUT_MS }, async (t) => {
+  const watched = new Watched(t);
+  const made = `${watched.folder}.yaml`;
+  writeFileSync(made, "a: 1");
+  await watched.notices(() => undefined);
+  // One event, where writing in the folder would be several.
+  await watched.notices(() => renameSync(made, path.join(watched.folder, "a.yaml")));
+  await watched.looks();
+  assert.equal(watched.isChanging, false);
 });
