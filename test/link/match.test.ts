@@ -175,6 +175,28 @@ test("the most specific listener takes a request, even without a route for it", 
   assert.equal(route("elsewhere.org", "/any"), "any");
 });
 
+test("a match of calls takes no other request to its path", () => {
+  const match = matcherOf([
+    {
+      hostname: "",
+      entries: [
+        ["calls", { path: exact("/shop.Cart/Add"), method: "POST", grpc: true }],
+        ["rest", { path: prefix("/") }],
+      ],
+    },
+  ]);
+  const taken = (type: string | undefined): string | undefined => {
+    const headers = type === undefined ? {} : { "content-type": type };
+    return match(request({ method: "POST", target: "/shop.Cart/Add", headers }));
+  };
+  for (const type of ["application/grpc", "application/grpc+proto", "application/grpc; a=b"]) {
+    assert.equal(taken(type), "calls", type);
+  }
+  for (const type of [undefined, "application/json", "application/grpc-web", "application/grpcs"]) {
+    assert.equal(taken(type), "rest", type);
+  }
+});
+
 test("an expression that does not compile fits nothing and is reported", () => {
   const bench = newBench();
   const entries = [

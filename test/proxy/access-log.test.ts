@@ -260,6 +260,26 @@ describe("a sample", () => {
     );
   });
 
+  test("counts a canary that stable stood in for among the failures", async () => {
+    await using good = await origin();
+    await using bad = await origin((_request, response) => {
+      response.statusCode = 500;
+      response.end();
+    });
+    const { lines, accessLog } = lineLog();
+    const accessLines = { template: null, sample: 0.1, sampleErrors: 1, random: () => 0.5 };
+    const parts = oneRoute({ stable: [good.port], canary: [bad.port], weightBp: 9999 });
+    await using gateway = await testGateway({ parts, accessLog, accessLines, random: () => 0.5 });
+    using client = new RawClient(gateway.port);
+    client.send(GET);
+    await client.responses(1);
+    const seen = lines.map((line) => JSON.parse(line) as Line);
+    assert.deepEqual(
+      seen.map(({ status, shielded, sample }) => [status, shielded, sample]),
+      [[200, true, 1]],
+    );
+  });
+
   test("of failures is taken where that is asked for", async () => {
     const { lines, accessLog } = lineLog();
     const accessLines = { template: null, sample: 1, sampleErrors: 0.5, random: () => 0.7 };

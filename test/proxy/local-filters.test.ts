@@ -91,6 +91,20 @@ describe("CORS", () => {
     const answer = await ask(gateway.port, get("Origin: https://x.b.example\r\n"));
     assert.equal(answer.match(/access-control-allow-origin/gi)?.length, 1);
     assert.match(answer, /access-control-allow-origin: https:\/\/x.b.example\r\n/);
+    assert.match(answer, /vary: Origin\r\n/);
+  });
+
+  test("caches are told that origins differ where they do, also by an answer to none", async () => {
+    await using app = await origin();
+    const any = [{ type: "Any" }] as const;
+    for (const [cors, varies] of [
+      [CORS, true],
+      [{ ...CORS, allowOrigins: any }, true],
+      [{ ...CORS, allowOrigins: any, allowCredentials: false }, false],
+    ] as const) {
+      await using gateway = await testGateway({ parts: partsWith(app.port, { cors }) });
+      assert.equal(/vary: Origin\r\n/.test(await ask(gateway.port, get())), varies);
+    }
   });
 });
 

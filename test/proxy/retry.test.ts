@@ -3,7 +3,8 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { seededRandom } from "../../src/base/random.ts";
 import type { Retry } from "../../src/compile/rule-part.ts";
-import { backoffMs } from "../../src/proxy/retry.ts";
+import type { ErrorCode } from "../../src/proxy/error.ts";
+import { backoffMs, retriesFailure } from "../../src/proxy/retry.ts";
 import { oneRoute, STABLE, testGateway } from "../support/gateway.ts";
 import {
   closedPort,
@@ -143,6 +144,27 @@ describe("sending again", () => {
     assert.match(await ask(gateway.port, post("a")), /^HTTP\/1.1 504 .*request_timeout/s);
   });
 });
+
+const TRIGGERED: readonly (readonly [code: ErrorCode, refused: boolean, trigger: string])[] = [
+  ["upstream_connect_failed", false, "connect"],
+  ["upstream_connect_timeout", false, "connect"],
+  ["upstream_reset", false, "reset"],
+  ["upstream_reset", true, "refused"],
+  ["attempt_timeout", false, "timeout"],
+  ["upstream_head_timeout", false, "timeout"],
+  ["request_timeout", false, ""],
+  ["upstream_certificate_invalid", false, ""],
+  ["upstream_invalid", false, ""],
+  ["response_truncated", false, ""],
+];
+
+for (const [code, refused, trigger] of TRIGGERED) {
+  const what = `${code}${refused ? ", refused" : ""}`;
+  test(`${what}: sent again where ${trigger === "" ? "nothing" : trigger} is named`, () => {
+    const triggers = RETRY.on.filter((on) => retriesFailure({ ...RETRY, on: [on] }, code, refused));
+    assert.deepEqual(triggers, trigger === "" ? [] : [trigger]);
+  });
+}
 
 test("waits double from the base to the longest, and are never shorter than the base", () => {
   const random = seededRandom(1);

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { createServer, type Server } from "node:https";
 import { createSecureServer, type Http2SecureServer } from "node:http2";
 import type { AddressInfo } from "node:net";
-import type { TLSSocket } from "node:tls";
+import { createServer as createTlsServer, type TLSSocket } from "node:tls";
 import { after, before, describe, test } from "node:test";
 import type { PoolTls } from "../../src/compile/program.ts";
 import { hasOpenssl, TestAuthority, type TestCertificate } from "../support/certificates.ts";
@@ -28,7 +28,9 @@ describe("TLS towards backends", { skip: hasOpenssl() ? false : "openssl is not 
     authority = new TestAuthority();
     clients = new TestAuthority("Client Authority");
     served = authority.issue({
-      names: "DNS:shop.internal,DNS:a.wild.internal,URI:spiffe://cluster/ns/shop/sa/app",
+      names:
+        "DNS:shop.internal,DNS:a.wild.internal,DNS:a.b.deep.internal,DNS:spiffe:cluster," +
+        "URI:spiffe://cluster/ns/shop/sa/app",
     });
     server = createServer({
       cert: served.certificate,
@@ -102,6 +104,16 @@ describe("TLS towards backends", { skip: hasOpenssl() ? false : "openssl is not 
       false,
     ],
     [
+      "a wildcard that covers one label, where it has two",
+      { serverName: "x", subjectAltNames: [DNS("*.deep.internal")] },
+      false,
+    ],
+    [
+      "a URI that is one of its DNS names",
+      { serverName: "x", subjectAltNames: [URI("spiffe:cluster")] },
+      false,
+    ],
+    [
       "its URI",
       { serverName: "x", subjectAltNames: [URI("spiffe://cluster/ns/shop/sa/app")] },
       true,
@@ -170,6 +182,31 @@ describe("TLS towards backends", { skip: hasOpenssl() ? false : "openssl is not 
       ["CN=first", "CN=second"],
     );
     assert.equal(gateway.metric("ok", STABLE), 2);
+  });
+
+  test("a backend that was to speak HTTP/2 and does not say so is asked for nothing", async () => {
+    let heard = "";
+    const silent = createTlsServer(
+      { cert: served.certificate, key: served.privateKey },
+      (socket) => {
+        socket.on("data", (bytes) => (heard += bytes.toString("latin1")));
+        socket.on("error", () => {});
+      },
+    );
+    silent.listen(0, "127.0.0.1");
+    await once(silent, "listening");
+    try {
+      const tls = { serverName: "shop.internal", caCertificates: authority.certificate };
+      const stable = [(silent.address() as AddressInfo).port];
+      const parts = oneRoute({ stable, pool: { tls, protocol: "h2" } });
+      await using gateway = await testGateway({ parts });
+      using client = new RawClient(gateway.port);
+      client.send(GET);
+      assert.match(await client.responses(1), /^HTTP\/1\.1 502 .*upstream_connect_failed/s);
+      assert.equal(heard, "");
+    } finally {
+      silent.close();
+    }
   });
 
   test("a backend of HTTP/2 is spoken to so, by ALPN, and verified alike", async () => {
