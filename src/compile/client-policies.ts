@@ -15,6 +15,8 @@ import type { AncestorStatusDraft, CompileInput, StatusDraft } from "./compiled.
 import { isHttps } from "./listeners.ts";
 import type { GatewayNode, ListenerNode } from "./listeners.ts";
 import { attachOne, placeText } from "./policies.ts";
+import { overriddenBy } from "./policy-overrides.ts";
+import type { Holding } from "./policy-overrides.ts";
 import type { ClientPart } from "./program.ts";
 import { listOf } from "./stored.ts";
 
@@ -101,18 +103,34 @@ export function clientPolicyStatuses(
   const listeners = gateways
     .flatMap((node) => node.listeners)
     .filter((one) => one.problem === undefined);
+  const all = attached.flatMap(({ policy, targets }) =>
+    targets
+      .filter(({ accepted }) => accepted.status === "True")
+      .map(({ target }) => holdingOf(policy, target)),
+  );
   return attached.map(({ policy, targets }) => {
     const ancestors = targets.map(({ target, accepted }): AncestorStatusDraft => {
       const { namespace } = policy.metadata;
       const ancestorRef = { ...target, namespace };
-      const overruled =
-        accepted.status === "False"
-          ? undefined
-          : (withoutTls(policy, gateways) ?? overruledOn(policy, listeners));
-      return { ancestorRef, conditions: [overruled ?? accepted] };
+      if (accepted.status === "False") return { ancestorRef, conditions: [accepted] };
+      const overruled = withoutTls(policy, gateways) ?? overruledOn(policy, listeners);
+      const overridden = overriddenBy(holdingOf(policy, target), all);
+      const conditions = [overruled ?? accepted];
+      if (overridden !== undefined) conditions.push(overridden);
+      return { ancestorRef, conditions };
     });
     return { key: keyOf(policy), generation: policy.metadata.generation, ancestors };
   });
+}
+
+type Target = AttachedPolicy["targets"][number]["target"];
+
+function holdingOf(
+  { metadata }: ClientTrafficPolicy,
+  { kind, name, sectionName }: Target,
+): Holding {
+  const target = { kind, namespace: metadata.namespace, name };
+  return { target, section: sectionName, merges: false };
 }
 
 function overruledOn(

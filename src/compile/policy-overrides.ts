@@ -15,11 +15,14 @@ export interface Holding {
 
 type Find = (kind: string, namespace: string, name: string) => Resource | undefined;
 
-/** The condition of `outer`, in whose place others of `all` hold; undefined where none does. */
+/**
+ * The condition of `outer`, in whose place others of `all` hold; undefined where none does. Routes are
+ * looked up by `find`; policies of Gateways alone need none.
+ */
 export function overriddenBy(
   outer: Holding,
   all: readonly Holding[],
-  find: Find,
+  find: Find = () => undefined,
 ): ConditionDraft | undefined {
   if (outer.target.kind !== "Gateway") return undefined;
   const closer = all
