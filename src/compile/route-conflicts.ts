@@ -79,10 +79,13 @@ export function withoutLosses(attachment: Attachment, losses: Losses = NONE): At
   const places = attachment.places.filter(({ listener }) => !losses.has(listener));
   const first = attachment.places.find(({ listener }) => losses.has(listener));
   if (first === undefined) return attachment;
-  if (places.length > 0) return { ...attachment, places };
   const message =
     `Hosts of the route on listener ${first.listener.spec.name} belong to the older ` +
     `${losses.get(first.listener)}; HTTPRoutes and GRPCRoutes cannot share a host`;
+  if (places.length > 0) {
+    const said = `${attachment.accepted.message}. ${message}`;
+    return { ...attachment, places, accepted: { ...attachment.accepted, message: said } };
+  }
   const accepted: ConditionDraft = {
     type: "Accepted",
     status: "False",
