@@ -314,6 +314,40 @@ test("an unreadable revision on trial leaves the stable one as it is", () => {
   assert.match(JSON.stringify(route), /revision hash1 of Backend default\/b0 cannot be read/);
 });
 
+test("labels alone decide which namespaces a listener takes routes from", () => {
+  const set = ResourceSet.parse(`
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: inner}
+spec:
+  gatewayClassName: sluice
+  listeners:
+  - name: http
+    protocol: HTTP
+    port: 8081
+    allowedRoutes: {namespaces: {from: Selector, selector: {matchLabels: {team: shop}}}}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: team, labels: {team: other}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: shop, namespace: team}
+spec: {parentRefs: [{name: inner, namespace: default}]}
+`);
+  const before = compile(set);
+  const [labelled] = parseDrafts(
+    "{apiVersion: v1, kind: Namespace, metadata: {name: team, labels: {team: shop}}}",
+  );
+  const change = set.apply(labelled as ResourceDraft);
+  assert.equal(change.resource.metadata.generation, change.previous?.metadata.generation);
+  const rules = (compiled: Compiled) =>
+    [...compiled.parts.keys()].filter((key) => /^rule/.test(key));
+  assert.deepEqual(rules(before), []);
+  assert.deepEqual(rules(recompile(before, set, [change])), ["rule/HTTPRoute/team/shop/0"]);
+});
+
 test("an EndpointSlice that moves to another Service leaves the first one", () => {
   const set = ResourceSet.parse(BASE);
   take(set, { document: 8, name: 0, version: 0, act: "apply" });

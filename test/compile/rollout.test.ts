@@ -117,6 +117,28 @@ test("without its workload, or without any revision, nothing is served", () => {
   assert.deepEqual(armsOf(unrecorded), []);
 });
 
+test("a route that sends its requests is the workload's, one that sends copies is not", () => {
+  const set = withStatus(RUNNING);
+  for (const draft of parseDrafts(`
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: sends}
+spec: {rules: [{backendRefs: [{group: sluice.dev, kind: Backend, name: shop}]}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: copies}
+spec:
+  rules:
+  - filters:
+    - type: RequestMirror
+      requestMirror: {backendRef: {group: sluice.dev, kind: Backend, name: shop}}
+`)) {
+    set.apply(draft);
+  }
+  assert.deepEqual(compile(set).routesOf.get("split/Backend/default/shop"), ["default/sends"]);
+});
+
 test("of two Rollouts for one workload the older holds", () => {
   const set = withStatus({ ...RUNNING, currentStepIndex: 1 });
   const [younger] = parseDrafts(`
