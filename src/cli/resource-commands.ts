@@ -77,11 +77,13 @@ export async function remove(
     const kind = findKind(target.kind);
     const url = pathOf(kind, target.namespace, target.name);
     const answer = await client.send(url, { method: "DELETE" });
-    if (answer.status < 400) print(`${kind.singular}/${target.name} deleted`);
+    const name = `${kind.singular}/${target.name}`;
+    if (answer.status < 400) print(`${name} deleted`);
     else {
       printError(messageOf(answer));
       code = EXIT.no;
     }
+    for (const warning of answer.warnings) printError(`Warning: ${name}: ${warning}`);
   }
   return code;
 }

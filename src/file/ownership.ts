@@ -3,9 +3,15 @@
  * together with the resource. It tells a change of a file from a mere restart, and whose a resource
  * is when its document goes.
  */
-import type { AdmissionRule } from "../admission/writer.ts";
+import type { AdmissionRule, Review } from "../admission/writer.ts";
 import { isJsonObject, type JsonValue } from "../base/json.ts";
-import { keyOf, keyText, type Resource, type ResourceKey } from "../resource/resource.ts";
+import {
+  keyOf,
+  keyText,
+  type Resource,
+  type ResourceDraft,
+  type ResourceKey,
+} from "../resource/resource.ts";
 import type { Change, Store } from "../store/store.ts";
 import { displayPath } from "./scan.ts";
 
@@ -61,14 +67,23 @@ function recordOf(store: Store, key: ResourceKey, uid: string | undefined): File
   return record !== undefined && isOwned(record, uid) ? record : undefined;
 }
 
-/** The rule that warns of changes to a file's resources; it refuses nothing. */
-export function createFileRule(store: Store): AdmissionRule {
+const NOTHING: Review = { additions: [], warnings: [] };
+
+/**
+ * The rule that warns of changes to a file's resources; it refuses nothing. What was deleted and is
+ * applied again just as its file declares it (`declares`) is the file's again.
+ */
+export function createFileRule(
+  store: Store,
+  declares: (resource: ResourceDraft) => boolean = () => false,
+): AdmissionRule {
   return (change) => {
-    if (change.op !== "update" && change.op !== "delete") return { additions: [], warnings: [] };
-    const key = change.op === "delete" ? change.key : keyOfUpdate(change.resource);
+    if (change.op === "create") return reviewCreation(store, change.resource, declares);
+    if (change.op !== "update" && change.op !== "delete") return NOTHING;
+    const key = change.op === "delete" ? change.key : keyOf(change.resource);
     const stored = store.get(key.kind, key.namespace, key.name);
     const record = recordOf(store, key, stored?.metadata.uid);
-    if (record === undefined) return { additions: [], warnings: [] };
+    if (record === undefined) return NOTHING;
     const warning =
       change.op === "update"
         ? `${placeOf(record)} will win at its next change`
@@ -76,6 +91,19 @@ export function createFileRule(store: Store): AdmissionRule {
           "is changed or applied";
     return { additions: [], warnings: [warning] };
   };
+}
+
+function reviewCreation(
+  store: Store,
+  resource: ResourceDraft,
+  declares: (resource: ResourceDraft) => boolean,
+): Review {
+  const key = keyText(keyOf(resource));
+  const value = store.records("file").get(key);
+  const record = value === undefined ? undefined : toRecord(value);
+  const { uid } = resource.metadata;
+  if (record === undefined || uid === undefined || !declares(resource)) return NOTHING;
+  return { additions: [recordChange(key, { ...record, uid })], warnings: [] };
 }
 
 /** What the log says when a resource goes that a file declares still; undefined for others. */
@@ -98,12 +126,4 @@ export function deletedText(key: string, record: FileRecord): string {
 
 function placeOf({ file, line }: FileRecord): string {
   return `${displayPath(file)}:${line}`;
-}
-
-function keyOfUpdate(resource: {
-  readonly kind: string;
-  readonly metadata: { readonly namespace: string; readonly name: string };
-}): ResourceKey {
-  const { namespace, name } = resource.metadata;
-  return { kind: resource.kind, namespace, name };
 }

@@ -10,7 +10,7 @@ import type { Clock } from "../base/clock.ts";
 import { jsonEqual } from "../base/json.ts";
 import type { Issue } from "../resource/issue.ts";
 import { type ParsedText, TextParser } from "../resource/parse.ts";
-import { keyOf, keyText } from "../resource/resource.ts";
+import { keyOf, keyText, type ResourceDraft } from "../resource/resource.ts";
 import { type Change, type Store, StoreError } from "../store/store.ts";
 import { deletedText, type FileRecords, readRecords } from "./ownership.ts";
 import {
@@ -47,6 +47,8 @@ export interface FileSource {
   left(): readonly string[];
   /** After a load, what the files declare and the API has deleted: "shop.yaml:3: Backend/…". */
   deleted(): readonly string[];
+  /** Whether a file says of this resource what it says itself, apart from its metadata. */
+  declares(resource: ResourceDraft): boolean;
   /** Follows the files until the function returned is called. */
   watch(): () => void;
 }
@@ -68,6 +70,7 @@ class Source implements FileSource {
   /** Scans run one after the other. */
   #last: Promise<unknown> = Promise.resolve();
   #issues: readonly Issue[] = [];
+  #accepted: readonly FileState[] = [];
   #refusedWrites = 0;
 
   constructor(options: FileSourceOptions) {
@@ -96,6 +99,16 @@ class Source implements FileSource {
       .map(([key, record]) => deletedText(key, record));
     const more = found.length - shown.length;
     return more === 0 ? shown : [...shown, `… and ${more} more that the API has deleted`];
+  }
+
+  declares(resource: ResourceDraft): boolean {
+    const key = keyText(keyOf(resource));
+    return this.#accepted.some(({ documents = [] }) =>
+      documents.some(
+        ({ draft }) =>
+          keyText(keyOf(draft)) === key && jsonEqual(contentOf(draft), contentOf(resource)),
+      ),
+    );
   }
 
   #view() {
@@ -145,6 +158,7 @@ class Source implements FileSource {
     states.push(...this.#absentFiles(listing, records));
     const settled = settleClaims(states, records);
     issues.push(...settled.issues);
+    this.#accepted = settled.accepted;
     let applied = 0;
     this.#refusedWrites = 0;
     const view = {
@@ -230,6 +244,10 @@ function emptiedIssue(
   if (held === 0 || documents.length > 0 || issues.length > 0) return undefined;
   const message = `is empty; its ${held} resources stay. Remove the file to delete them`;
   return { file: displayPath(file), path: "", message };
+}
+
+function contentOf({ metadata: _metadata, ...content }: ResourceDraft): object {
+  return content;
 }
 
 /**

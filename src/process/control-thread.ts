@@ -124,7 +124,15 @@ function tellIssues(issues: readonly Issue[]): void {
 let draining = false;
 const admin = createAdminServer({
   store,
-  writer: createWriter({ store, rules: [rolloutRule, analysisRule, createFileRule(store)], clock }),
+  writer: createWriter({
+    store,
+    rules: [
+      rolloutRule,
+      analysisRule,
+      createFileRule(store, (resource) => files.declares(resource)),
+    ],
+    clock,
+  }),
   clock,
   random: systemRandom,
   metrics: createExposition({

@@ -32,8 +32,13 @@ class Fixture {
   refusal: Error | undefined;
   readonly writer = createWriter({
     store: this.store,
-    rules: [createFileRule(this.store), (change) => this.#review(change)],
+    rules: [
+      createFileRule(this.store, (resource) => this.declares(resource)),
+      (change) => this.#review(change),
+    ],
   });
+  /** What the source at hand says; see FileSource. */
+  declares: FileSource["declares"] = () => false;
 
   constructor(t: TestContext) {
     this.folder = mkdtempSync(path.join(tmpdir(), "sluice-file-"));
@@ -213,6 +218,23 @@ test("a resource that the API deleted comes back with the next change of its doc
   assert.deepEqual(f.source().deleted(), []);
   assert.equal(gone.length, 1, "what a file deletes itself needs no word");
   unwatch();
+});
+
+test("what is applied again as its file declares it is the file's again", async (t) => {
+  const f = new Fixture(t);
+  f.write("a.yaml", `${backend("a", 1)}---\n${backend("b", 1)}---\n${backend("c", 1)}`);
+  const source = f.source();
+  await source.load();
+  f.declares = (resource) => source.declares(resource);
+  for (const name of ["a", "b"]) await f.delete(name);
+  await f.create("a", 1);
+  await f.create("b", 2);
+  const place = path.join(f.folder, "a.yaml");
+  assert.deepEqual(await f.edit("a", 1), [`${place}:1 will win at its next change`]);
+  assert.deepEqual(await f.edit("b", 2), [], "another one is the API's");
+  f.write("a.yaml", backend("c", 1));
+  await source.load();
+  assert.equal(f.state, "b:2,c:1");
 });
 
 test("where many were deleted, the first are named and the others counted", async (t) => {
