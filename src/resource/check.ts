@@ -64,9 +64,9 @@ function findKind(document: JsonObject): KindDefinition | Finding {
     const message = kind === undefined ? "is required" : "must be the name of a kind";
     return { path: ["kind"], message, at };
   }
-  const known = KINDS.map((item) => item.kind);
   const definition = kindOf(kind);
   if (definition === undefined) {
+    const known = KINDS.map((item) => item.kind);
     const listed = `supported kinds: ${known.join(", ")}`;
     if (KINDS_TO_COME.includes(kind)) {
       return { path: ["kind"], message: `${kind} is not supported by this version; ${listed}`, at };
@@ -76,10 +76,10 @@ function findKind(document: JsonObject): KindDefinition | Finding {
     return { path: ["kind"], message: `${quoted(kind)} is not a known kind;${hint} ${listed}`, at };
   }
   const right = apiVersionOf(definition.group, definition.version);
-  const accepted = [definition.version, ...definition.olderVersions].map((version) =>
-    apiVersionOf(definition.group, version),
-  );
-  if (typeof apiVersion === "string" && accepted.includes(apiVersion)) return definition;
+  const isOlder = (version: string): boolean => {
+    return apiVersion === apiVersionOf(definition.group, version);
+  };
+  if (apiVersion === right || definition.olderVersions.some(isOlder)) return definition;
   const is = apiVersion === undefined ? "" : `, is ${quoted(apiVersion)}`;
   return { path: ["apiVersion"], message: `must be ${right} for kind ${kind}${is}`, at };
 }

@@ -151,8 +151,9 @@ export function refuseDuplicates<Item>(
   },
   refuse: Refuse,
 ): void {
+  if (items === undefined || items.length < 2) return;
   const seen = new Map<string, number>();
-  for (const [index, item] of (items ?? []).entries()) {
+  for (const [index, item] of items.entries()) {
     const key = options.keyOfItem(item);
     if (key === undefined) continue;
     const first = seen.get(key);
