@@ -19,8 +19,6 @@ export interface SessionHost<K> {
   leaves(lastId: number): void;
   /** There is no stream any more. */
   emptied(): void;
-  /** The peer has answered `ping`. */
-  pinged?(): void;
   /** What is wrong with the connection has been said to the peer; nothing is read any more. */
   ended(): void;
   /** An exception that one stream raised. */

@@ -477,6 +477,5 @@ export class Session<K> {
 
   pinged(): void {
     if (this.#leaving === LEAVING) this.leaveNow();
-    this.host.pinged?.();
   }
 }

@@ -4,13 +4,14 @@
  */
 import type { EndpointAddress } from "../compile/program.ts";
 import { isWorn, type Endpoint, type PoolUse } from "./endpoint.ts";
-import { type Http2Deps, Http2Session } from "./http2-session.ts";
+import { type Http2Deps, Http2Session, type Http2SessionOwner } from "./http2-session.ts";
 import type { UpstreamStream } from "./upstream-stream.ts";
 
-export class Http2Endpoint implements Endpoint {
+export class Http2Endpoint implements Endpoint, Http2SessionOwner {
   readonly address: EndpointAddress;
   readonly text: string;
   inFlight = 0;
+  streamsMax = Infinity;
   readonly #deps: Http2Deps;
   readonly #sessions: Http2Session[] = [];
 
@@ -40,17 +41,17 @@ export class Http2Endpoint implements Endpoint {
     return undefined;
   }
 
-  open({ idleTimeoutMs }: PoolUse): UpstreamStream {
+  open(use: PoolUse): UpstreamStream {
     let session = this.#sessions.find((each) => each.connecting && each.hasRoom);
     if (session === undefined) {
-      session = new Http2Session(this.#deps, idleTimeoutMs, (gone) => this.#forget(gone));
+      session = new Http2Session(this.#deps, use, this);
       this.#sessions.push(session);
       this.#deps.live.add(this);
     }
     return session.stream(this);
   }
 
-  #forget(session: Http2Session): void {
+  gone(session: Http2Session): void {
     const index = this.#sessions.indexOf(session);
     if (index !== -1) this.#sessions.splice(index, 1);
     if (this.#sessions.length === 0) this.#deps.live.delete(this);

@@ -7,7 +7,7 @@ import { CANCEL } from "../http2/frame.ts";
 import { Session } from "../http2/session.ts";
 import type { SessionHost } from "../http2/session-host.ts";
 import type { Stream } from "../http2/stream.ts";
-import type { Endpoint } from "./endpoint.ts";
+import type { Endpoint, PoolUse } from "./endpoint.ts";
 import { Http2Output, type OutputHost } from "./http2-output.ts";
 import { Http2Upstream, type KnownResponse } from "./http2-upstream.ts";
 import type { Outbox } from "./outbox.ts";
@@ -22,7 +22,11 @@ import { isUntrusted } from "./upstream-tls.ts";
 const STREAMS_MAX = 100;
 /** What a backend may send of a stream, and of all streams, before it is read. */
 const STREAM_WINDOW_BYTES = 64 * 1024 - 1;
-const SESSION_WINDOW_BYTES = 1024 * 1024;
+/**
+ * So much that streams whose clients do not read, be they all but one, leave the others half of it: that
+ * is how much may be read before the backend hears of it (Session.giveCredit).
+ */
+const SESSION_WINDOW_BYTES = 2 * STREAMS_MAX * STREAM_WINDOW_BYTES;
 /** A session with streams is asked as often whether it is still there, and given up if it is silent. */
 const PING_EVERY_MS = 30_000;
 const PING_ANSWER_MS = 15_000;
@@ -34,6 +38,14 @@ export interface Http2Deps extends UpstreamDeps {
   /** Begins a connection; over TLS it is ready once the backend has chosen "h2". */
   readonly openSocket: (onread: OnReadOpts) => Socket;
   readonly scheme: "http" | "https";
+}
+
+/** Whose sessions they are. */
+export interface Http2SessionOwner {
+  /** Streams that the backend took at a time when it last spoke of it; Infinity before. */
+  streamsMax: number;
+  /** The session takes no more requests. */
+  gone(session: Http2Session): void;
 }
 
 export class Http2Session implements SessionHost<KnownResponse>, OutputHost {
@@ -53,8 +65,9 @@ export class Http2Session implements SessionHost<KnownResponse>, OutputHost {
   readonly #readBuffer: ReadBuffer;
   /** Streams whose request has not been sent. */
   readonly #claimed = new Set<Http2Upstream>();
+  readonly #connectTimeoutMs: number;
   readonly #idleTimeoutMs: number;
-  readonly #onGone: (session: Http2Session) => void;
+  readonly #owner: Http2SessionOwner;
   #idleSinceMs = Infinity;
   #pingAtMs = performance.now() + PING_EVERY_MS;
   #pingedMs = -1;
@@ -62,14 +75,15 @@ export class Http2Session implements SessionHost<KnownResponse>, OutputHost {
   #closed = false;
   #untrusted = false;
 
-  constructor(deps: Http2Deps, idleTimeoutMs: number, onGone: (session: Http2Session) => void) {
+  constructor(deps: Http2Deps, use: PoolUse, owner: Http2SessionOwner) {
     this.events = deps.events;
     this.wheel = deps.wheel;
     this.outbox = deps.outbox;
     this.scheme = deps.scheme;
     this.#readBuffer = deps.readBuffer;
-    this.#idleTimeoutMs = idleTimeoutMs;
-    this.#onGone = onGone;
+    this.#connectTimeoutMs = use.connectTimeoutMs;
+    this.#idleTimeoutMs = use.idleTimeoutMs;
+    this.#owner = owner;
     const direct = deps.scheme === "http";
     const onread = {
       buffer: deps.readBuffer.bytes,
@@ -103,6 +117,8 @@ export class Http2Session implements SessionHost<KnownResponse>, OutputHost {
 
   /** Takes what one read brought: `length` bytes at the beginning of `from`. */
   read(from: ReadBuffer, length: number): void {
+    // Whatever comes says that the backend is there: a ping may wait behind much that comes slowly.
+    this.#pingedMs = -1;
     try {
       this.session.read(from.bytes, length, performance.now());
     } catch (error) {
@@ -118,7 +134,10 @@ export class Http2Session implements SessionHost<KnownResponse>, OutputHost {
 
   get hasRoom(): boolean {
     if (this.#gone || !this.session.hasIds) return false;
-    const allowed = Math.min(STREAMS_MAX, this.session.concurrentStreamsMax);
+    const { settled, concurrentStreamsMax } = this.session;
+    // Until the backend has spoken it is taken to allow what it did before.
+    const said = settled ? concurrentStreamsMax : Math.max(this.#owner.streamsMax, 1);
+    const allowed = Math.min(STREAMS_MAX, said);
     return this.#claimed.size + this.session.streams.size < allowed;
   }
 
@@ -148,6 +167,10 @@ export class Http2Session implements SessionHost<KnownResponse>, OutputHost {
     else this.#idleSinceMs = performance.now();
   }
 
+  settled(): void {
+    this.#owner.streamsMax = this.session.concurrentStreamsMax;
+  }
+
   #connected(): void {
     if (this.#closed || this.#socket.destroyed) return;
     this.connecting = false;
@@ -165,7 +188,7 @@ export class Http2Session implements SessionHost<KnownResponse>, OutputHost {
   #leaves(): void {
     if (this.#gone) return;
     this.#gone = true;
-    this.#onGone(this);
+    this.#owner.gone(this);
   }
 
   leaves(lastId: number): void {
@@ -184,7 +207,7 @@ export class Http2Session implements SessionHost<KnownResponse>, OutputHost {
 
   bug(stream: Stream<KnownResponse> | null, error: unknown): void {
     if (!(stream instanceof Http2Upstream)) throw error;
-    stream.raised(stream.exchange, error);
+    stream.raised(error);
   }
 
   outputDrained(): void {
@@ -196,15 +219,13 @@ export class Http2Session implements SessionHost<KnownResponse>, OutputHost {
     else this.#socket.resume();
   }
 
-  pinged(): void {
-    this.#pingedMs = -1;
-  }
-
-  #close(): void {
+  /** `late`: there is no connection after all its time. */
+  #close(late = false): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#leaves();
-    const failed = this.#untrusted ? "upstream_certificate_invalid" : "upstream_connect_failed";
+    const refused = this.#untrusted ? "upstream_certificate_invalid" : "upstream_connect_failed";
+    const failed = late ? "upstream_connect_timeout" : refused;
     const code = this.connecting ? failed : "upstream_reset";
     this.session.lose(CANCEL);
     for (const stream of Array.from(this.#claimed)) {
@@ -216,14 +237,16 @@ export class Http2Session implements SessionHost<KnownResponse>, OutputHost {
     this.#socket.destroy();
   }
 
-  /** The connection does not come about in the time of one of its streams. */
+  /** One of the streams has waited for the connection for as long as one may. */
   abandon(stream: Http2Upstream): void {
     this.#claimed.delete(stream);
-    this.#close();
+    this.#close(true);
   }
 
   sweep(nowMs: number): void {
-    if (nowMs - this.#idleSinceMs >= this.#idleTimeoutMs) this.closeIdle();
+    // Those who wait may all have less time than a connection has.
+    if (this.connecting && nowMs - this.openedMs >= this.#connectTimeoutMs) this.#close(true);
+    else if (nowMs - this.#idleSinceMs >= this.#idleTimeoutMs) this.closeIdle();
     else if (this.#pingedMs !== -1 && nowMs - this.#pingedMs > PING_ANSWER_MS) this.#close();
     else if (nowMs >= this.#pingAtMs && this.usable && this.session.streams.size > 0) {
       this.#pingedMs = nowMs;

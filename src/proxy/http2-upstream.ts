@@ -49,6 +49,8 @@ export class Http2Upstream extends Stream<KnownResponse> implements UpstreamStre
   readonly endpoint: Endpoint;
   readonly trails = true;
   exchange: Exchange | null = null;
+  /** Whom it has served: who is to hear of a bug in what its end brought about. */
+  #served: Exchange | null = null;
   readonly reused: boolean;
   answered = false;
   refused = false;
@@ -266,6 +268,7 @@ export class Http2Upstream extends Stream<KnownResponse> implements UpstreamStre
 
   #detach(): Exchange | null {
     const { exchange } = this;
+    this.#served = exchange ?? this.#served;
     this.exchange = null;
     this.#done = true;
     this.#owner.wheel.cancel(this);
@@ -298,10 +301,15 @@ export class Http2Upstream extends Stream<KnownResponse> implements UpstreamStre
 
   expire(nowMs: number): void {
     const { exchange } = this;
-    // Who waits for the same connection in vain need not wait on.
-    if (this.connecting) this.#owner.abandon(this);
-    if (exchange === null) this.cancel();
-    else this.fail(this.#owner.events.timeoutCode(this, exchange, nowMs));
+    if (exchange === null) {
+      this.cancel();
+      return;
+    }
+    const code = this.#owner.events.timeoutCode(this, exchange, nowMs);
+    // Who waits for the same connection in vain need not wait on. One that has less time than a connection
+    // may take says nothing of it.
+    if (code === "upstream_connect_timeout") this.#owner.abandon(this);
+    this.fail(code);
   }
 
   pause(): void {
@@ -316,15 +324,15 @@ export class Http2Upstream extends Stream<KnownResponse> implements UpstreamStre
 
   /** A bug in what one exchange runs through costs that exchange and this stream. */
   guard(act: () => void): void {
-    const { exchange } = this;
     try {
       act();
     } catch (error) {
-      this.raised(exchange, error);
+      this.raised(error);
     }
   }
 
-  raised(exchange: Exchange | null, error: unknown): void {
+  raised(error: unknown): void {
+    const exchange = this.exchange ?? this.#served;
     this.cancel();
     if (exchange === null) throw error;
     exchange.plane.onBug(error);

@@ -233,7 +233,7 @@ describe("sessions to a backend", () => {
       openSocket: (onread) => connect({ ...address, onread }),
       scheme: "http",
     });
-    const first = endpoint.open({ idleTimeoutMs: 1000 } as PoolPart);
+    const first = endpoint.open({ idleTimeoutMs: 1000, connectTimeoutMs: 1000 } as PoolPart);
     first.exchange = {} as Exchange;
     await promise;
     first.cancel();
