@@ -1,6 +1,7 @@
 /** What frames that carry nothing of a message mean to a session (RFC 9113 §6.3 to §6.9). */
 import {
   ACK,
+  ENHANCE_YOUR_CALM,
   FLOW_CONTROL_ERROR,
   FRAME_SIZE_ERROR,
   identifierAt,
@@ -17,6 +18,8 @@ import {
 } from "./frame.ts";
 import type { Session } from "./session.ts";
 
+/** Settings in one frame (CVE-2020-11080): each may mean work for all streams. */
+const SETTINGS_MAX = 32;
 const FRAME_BYTES_MIN = 16_384;
 const FRAME_BYTES_MAX = 2 ** 24 - 1;
 
@@ -88,6 +91,10 @@ export function readSettings<K>(
     session.fail(FRAME_SIZE_ERROR);
     return;
   }
+  if (end - start > 6 * SETTINGS_MAX) {
+    session.fail(ENHANCE_YOUR_CALM);
+    return;
+  }
   for (let at = start; at < end && !session.over; at += 6) {
     apply(session, bytes.readUInt16BE(at), numberAt(bytes, at + 2));
   }
@@ -137,6 +144,7 @@ function applyInitialWindow<K>(session: Session<K>, value: number): void {
       session.fail(FLOW_CONTROL_ERROR);
       return;
     }
+    if (stream.waits) session.wait(stream);
   }
 }
 
@@ -167,7 +175,8 @@ export function readGoaway<K>(
 ): void {
   if (id !== 0) session.fail(PROTOCOL_ERROR);
   else if (end - start < 8) session.fail(FRAME_SIZE_ERROR);
-  else session.host.leaves(identifierAt(bytes, start));
+  else session.idleFrame();
+  if (!session.over) session.host.leaves(identifierAt(bytes, start));
 }
 
 /** WINDOW_UPDATE (RFC 9113 §6.9). */
@@ -181,12 +190,18 @@ export function readWindowUpdate<K>(
     session.fail(FRAME_SIZE_ERROR);
     return;
   }
+  if (!session.patience.window()) {
+    session.fail(ENHANCE_YOUR_CALM);
+    return;
+  }
   const more = identifierAt(bytes, start);
   if (id === 0) {
+    // Who waits although this window was open waits for something else.
+    const wasClosed = session.sendWindow <= 0;
     session.sendWindow += more;
     if (more === 0) session.fail(PROTOCOL_ERROR);
     else if (session.sendWindow > WINDOW_BYTES_MAX) session.fail(FLOW_CONTROL_ERROR);
-    else session.pump();
+    else if (wasClosed) session.pump();
     return;
   }
   const stream = session.streams.get(id);

@@ -86,6 +86,11 @@ export class FieldList {
     }
   }
 
+  /** Names, values and 32 bytes for each field. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
   #takes(size: number): boolean {
     this.#bytes += size;
     this.#fields++;

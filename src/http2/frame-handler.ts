@@ -46,6 +46,8 @@ import type { Stream } from "./stream.ts";
 /** A header block before it is decoded, and the frames that it comes in (CVE-2024-27316). */
 const BLOCK_BYTES_MAX = 64 * 1024;
 const BLOCK_FRAMES_MAX = 64;
+/** What a block says that is remembered: a few bytes may say much (RFC 7541 §7.3). */
+const REMEMBERED_BYTES_MAX = 4096;
 
 type Range = { readonly start: number; readonly end: number };
 type Head = { readonly type: number; readonly flags: number; readonly id: number };
@@ -326,7 +328,8 @@ export class FrameHandler<K> implements FrameTaker {
         return;
       }
       const { depends } = this.#decoder;
-      if (!depends || this.#decoder.version === version) {
+      const isSmall = list.bytes <= REMEMBERED_BYTES_MAX;
+      if (isSmall && (!depends || this.#decoder.version === version)) {
         this.#block = { bytes, start, end, version: depends ? version : ANY_VERSION, ended };
       }
     }

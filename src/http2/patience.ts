@@ -1,7 +1,8 @@
 /**
  * How much of what is allowed but leads nowhere a peer may do before its connection ends: streams that
  * end by a reset, whoever sends it (CVE-2023-44487, CVE-2025-8671), frames that only cost an answer or
- * the reading (CVE-2019-9512, -9515, -9518), streams beyond the limit.
+ * the reading (CVE-2019-9512, -9515, -9518), windows that are opened by next to nothing (CVE-2019-9511),
+ * streams beyond the limit.
  */
 
 /** Streams that are reset at once, and a second. */
@@ -10,6 +11,9 @@ const RESETS_PER_SECOND = 50;
 /** Frames that bring nothing, within a minute in which the peer is sent nothing that it asked for. */
 const IDLE_FRAMES_MAX = 1000;
 const IDLE_PERIOD_MS = 60_000;
+/** Frames that open a window, for each that has filled one, and beyond. */
+const WINDOWS_PER_FRAME = 16;
+const WINDOWS_MORE = 10_000;
 /** Streams beyond the limit that are refused. */
 const REFUSED_MAX = 100;
 
@@ -19,6 +23,7 @@ export class Patience {
   #idleFrames = 0;
   #idleSinceMs = 0;
   #refused = 0;
+  #windows = WINDOWS_MORE;
 
   /** A stream was reset. All of these: false where it was one too many. */
   reset(nowMs: number): boolean {
@@ -41,6 +46,17 @@ export class Patience {
   /** The peer is sent something that it asked for: who measures the way meanwhile does no harm. */
   useful(): void {
     this.#idleFrames = 0;
+  }
+
+  /** The peer is sent bytes of a body. */
+  data(): void {
+    this.#idleFrames = 0;
+    this.#windows += WINDOWS_PER_FRAME;
+  }
+
+  /** A window was opened, by as little as a byte. */
+  window(): boolean {
+    return --this.#windows >= 0;
   }
 
   refused(): boolean {

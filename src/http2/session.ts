@@ -76,7 +76,9 @@ export class Session<K> {
   over = false;
   readonly #handler: FrameHandler<K>;
   readonly #reader: FrameReader;
-  readonly #waiting = new Set<Stream<K>>();
+  /** Streams whose bodies wait for the connection's window, and such as wait for the sink alone. */
+  readonly #forWindow = new Set<Stream<K>>();
+  readonly #forSink = new Set<Stream<K>>();
   #credit = 0;
   #leaving = OPEN;
 
@@ -243,7 +245,7 @@ export class Session<K> {
     sink.at += FRAME_HEAD_BYTES;
     this.sendWindow -= length;
     stream.sendWindow -= length;
-    this.patience.useful();
+    this.patience.data();
   }
 
   /** Ends this side of a stream that has nothing waiting. */
@@ -288,36 +290,54 @@ export class Session<K> {
     if (!this.patience.idleFrame(this.nowMs)) this.fail(ENHANCE_YOUR_CALM);
   }
 
-  /** The stream waits for a window, or for the peer to take what it was sent. */
+  /**
+   * The stream waits for a window, or for the peer to take what it was sent. What waits for a window of its
+   * own is found by the frame that opens it: no other frame costs a look at all that wait.
+   */
   wait(stream: Stream<K>): void {
-    this.#waiting.add(stream);
+    if (!stream.waits) this.#forSink.add(stream);
+    else if (stream.sendWindow > 0) this.#forWindow.add(stream);
   }
 
   /** Sends what waited, one stream after the other, as far as the windows and the sink go. */
   pump(): void {
-    for (let count = this.#waiting.size; count > 0 && !this.sink.full; count--) {
-      const [stream] = this.#waiting;
-      if (stream === undefined) return;
-      this.#waiting.delete(stream);
-      this.pumpStream(stream);
+    for (let count = this.#forSink.size; count > 0 && !this.sink.full; count--) {
+      this.#pumpFirst(this.#forSink);
+    }
+    for (let count = this.#forWindow.size; count > 0 && this.#sends; count--) {
+      this.#pumpFirst(this.#forWindow);
     }
   }
 
+  get #sends(): boolean {
+    return this.sendWindow > 0 && !this.sink.full;
+  }
+
+  #pumpFirst(waiting: Set<Stream<K>>): void {
+    const [stream] = waiting;
+    if (stream !== undefined) this.pumpStream(stream);
+  }
+
   pumpStream(stream: Stream<K>): void {
+    // If it has to wait on, then behind the others, which had to wait as well.
+    this.#forget(stream);
     if (stream.closed) return;
-    if (!stream.pump() || this.sink.full) {
-      // Behind the others, which had to wait as well.
-      this.#waiting.delete(stream);
-      this.#waiting.add(stream);
+    const isTaken = stream.pump();
+    if (stream.closed) return;
+    if (!isTaken || this.sink.full) {
+      this.wait(stream);
       return;
     }
-    this.#waiting.delete(stream);
-    if (stream.closed) return;
     try {
       stream.drained();
     } catch (error) {
       this.host.bug(stream, error);
     }
+  }
+
+  #forget(stream: Stream<K>): void {
+    this.#forWindow.delete(stream);
+    this.#forSink.delete(stream);
   }
 
   /** The peer may send so much more, to the stream and to all of them. */
@@ -360,7 +380,7 @@ export class Session<K> {
   #remove(stream: Stream<K>, byReset: boolean): void {
     stream.closed = true;
     this.streams.delete(stream.id);
-    this.#waiting.delete(stream);
+    this.#forget(stream);
     if (this.isServer) this.closedStreams.note(stream.id, byReset);
     const unread = stream.drop();
     if (unread > 0) this.giveCredit(null, unread);

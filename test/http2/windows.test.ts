@@ -493,6 +493,90 @@ describe("whatever frames come", () => {
   });
 });
 
+describe("windows that are opened by next to nothing", () => {
+  /** Streams that are answered with more than the windows of a client take that opens none. */
+  function waiting(count: number, more: number): Rig & { readonly looks: () => number } {
+    const made = rig();
+    const { session, sink, opened } = made;
+    const none = Buffer.alloc(6);
+    none.writeUInt16BE(SETTINGS_INITIAL_WINDOW_SIZE);
+    none.writeUInt32BE(more, 2);
+    say(session, frame(SETTINGS, 0, 0, none));
+    let looks = 0;
+    const body = Buffer.alloc(1000);
+    for (let id = 1; id < 2 * count; id += 2) {
+      say(session, head(id, END_STREAM));
+      const stream = opened.get(id) as Counted;
+      stream.sendOwned(body);
+      if (more > 0) stream.sendOwned(Buffer.alloc(65_535));
+      const pump = stream.pump.bind(stream);
+      stream.pump = () => {
+        looks++;
+        return pump();
+      };
+    }
+    sink.take();
+    return { ...made, looks: () => looks };
+  }
+
+  test("cost no look at streams that they do not concern", () => {
+    const { session, sink, looks } = waiting(90, 0);
+    for (let count = 0; count < 500; count++) say(session, numberFrame(WINDOW_UPDATE, 0, 1));
+    assert.ok(looks() <= 90, String(looks()));
+    assert.deepEqual(sink.take(), []);
+    // Of two the one whose window is opened is sent, and the other when its turn comes.
+    say(session, numberFrame(WINDOW_UPDATE, 3, 1000), numberFrame(WINDOW_UPDATE, 5, 999));
+    assert.deepEqual(
+      sink.take().map(({ type, id, payload }) => [type, id, payload.length]),
+      [
+        [DATA, 3, 1000],
+        [DATA, 5, 999],
+      ],
+    );
+  });
+
+  test("cost no look at streams that the connection's window is too small for", () => {
+    const { session, sink, looks } = waiting(90, 100_000);
+    const before = looks();
+    for (let count = 0; count < 500; count++) say(session, numberFrame(WINDOW_UPDATE, 0, 1));
+    assert.ok(looks() - before <= 500, String(looks() - before));
+    assert.equal(sink.take().length, 500);
+    // All of them have their turn.
+    say(session, numberFrame(WINDOW_UPDATE, 0, 2 ** 30));
+    const sent = new Map<number, number>();
+    for (const { id, payload } of sink.take()) sent.set(id, (sent.get(id) ?? 0) + payload.length);
+    assert.equal(sent.size, 90);
+  });
+
+  test("end the connection where they are far more than what they let through", () => {
+    const { session, sink } = rig();
+    const one = numberFrame(WINDOW_UPDATE, 0, 1);
+    const bytes = Buffer.concat(Array.from({ length: 1000 }, () => one));
+    for (let count = 0; count < 10; count++) session.read(bytes, bytes.length, nowMs);
+    assert.ok(!session.over);
+    session.read(bytes, bytes.length, nowMs);
+    assert.ok(session.over);
+    assert.deepEqual(numberAt(sink.take().at(-1)?.payload as Buffer, 4), ENHANCE_YOUR_CALM);
+  });
+});
+
+describe("settings", () => {
+  test("in one frame are few (CVE-2020-11080)", () => {
+    for (const [count, over] of [
+      [32, false],
+      [33, true],
+    ] as const) {
+      const { session, sink } = rig();
+      const payload = Buffer.alloc(6 * count);
+      for (let at = 0; at < payload.length; at += 6) payload.writeUInt16BE(0x77, at);
+      say(session, frame(SETTINGS, 0, 0, payload));
+      assert.equal(session.over, over);
+      if (!over) continue;
+      assert.deepEqual(numberAt(sink.take().at(-1)?.payload as Buffer, 4), ENHANCE_YOUR_CALM);
+    }
+  });
+});
+
 describe("frames that bring nothing", () => {
   const reset = (session: Session<null>, stream: Counted): void => session.reset(stream, NO_ERROR);
   const empty = (padding: number | null): Buffer => dataOf(0, padding, { id: 1 });
@@ -502,6 +586,7 @@ describe("frames that bring nothing", () => {
     ["DATA that holds padding alone", empty(10), () => {}],
     ["empty DATA on a stream that was reset", empty(null), reset],
     ["heads on a stream that was reset", head(1), reset],
+    ["farewells", frame(GOAWAY, 0, 0, Buffer.alloc(8)), () => {}],
   ];
   for (const [what, idle, before] of cases) {
     test(`end the connection where they are many: ${what}`, () => {
