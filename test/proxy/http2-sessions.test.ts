@@ -177,10 +177,10 @@ describe("a backend that takes few streams", () => {
           peer.reset(seen.id, REFUSED_STREAM);
           return;
         }
-        setTimeout(() => {
+        setImmediate(() => {
           at.set(peer, (at.get(peer) ?? 0) - 1);
           peer.headers(seen.id, OK);
-        }, 20);
+        });
       },
       [[SETTINGS_MAX_CONCURRENT_STREAMS, 3]],
     );
