@@ -17,7 +17,11 @@ import type { TestContext } from "node:test";
 import { fileURLToPath } from "node:url";
 import { Agent } from "undici";
 import { announcements } from "../../src/control/notification/announcement.ts";
-import { CONFIG_NAME, SECRET_NAME } from "../../src/control/notification/configuration.ts";
+import {
+  CONFIG_NAME,
+  findWebhook,
+  SECRET_NAME,
+} from "../../src/control/notification/configuration.ts";
 import { POST_TIMEOUT_MS } from "../../src/control/notification/post.ts";
 import { createProblemFinder } from "../../src/control/notification/problems.ts";
 import { ATTEMPTS_MAX, createNotifications } from "../../src/control/notification/reconcile.ts";
@@ -186,6 +190,34 @@ test("templates, headers and secrets are filled in", async (t) => {
   assert.equal(received.headers["content-type"], "text/plain");
   const credentials = Buffer.from("me:pw").toString("base64");
   assert.equal(received.headers.authorization, `Basic ${credentials}`);
+});
+
+test("credentials in a webhook's URL may come from the Secret, and from nowhere else", () => {
+  const hook = "http://me:p%40ss@127.0.0.1:1/hook?a=b";
+  const secrets = { hook, user: "me", password: "p@ss" };
+  const metadata = { uid: "u", resourceVersion: "1", generation: 1, creationTimestamp: "" };
+  const find = (url: string) => {
+    const config = { "service.webhook.chat": `url: ${url}` };
+    const encoded = Object.entries(secrets).map(([key, value]) => [key, btoa(value)]);
+    const get = (kind: string, namespace: string, name: string): Resource => ({
+      apiVersion: "v1",
+      kind,
+      metadata: { ...metadata, namespace, name },
+      data: kind === "Secret" ? (Object.fromEntries(encoded) as Record<string, string>) : config,
+    });
+    return findWebhook({ get }, "shop", { service: "chat", trigger: "on-rollout-completed" });
+  };
+  const headers = [["authorization", `Basic ${btoa("me:p@ss")}`]];
+  for (const url of ["$hook", "http://$user:$password@127.0.0.1:1/hook?a=b"]) {
+    const value = { url: "http://127.0.0.1:1/hook?a=b", headers };
+    assert.deepEqual(find(url), { ok: true, value });
+  }
+  for (const userinfo of ["me:hunter2", "hunter2", "$user:hunter2"]) {
+    const refused = find(`http://${userinfo}@127.0.0.1`);
+    assert.ok(!refused.ok);
+    assert.match(refused.problem, /url: credentials belong in basicAuth, headers or the Secret$/);
+    assert.doesNotMatch(refused.problem, /hunter2/);
+  }
 });
 
 test("a failure is tried again after growing waits, then given up with an Event", async (t) => {

@@ -3,6 +3,7 @@
  * answer means. A scalar is a float, a vector the list of its values, a matrix all values of all its
  * series (Argo: metricproviders/prometheus).
  */
+import { authorizationIn } from "../../base/basic-auth.ts";
 import { parseDurationOrSeconds } from "../../base/duration.ts";
 import { type JsonValue, isJsonObject } from "../../base/json.ts";
 import { parseFloatAsGo } from "../expr/convert.ts";
@@ -71,22 +72,10 @@ function addressOf(
 ): { readonly url: string; readonly headers: Record<string, string> } | undefined {
   const url = URL.parse(text);
   if (url === null || (url.protocol !== "http:" && url.protocol !== "https:")) return undefined;
-  const headers: Record<string, string> = {};
-  if (url.username !== "" || url.password !== "") {
-    const credentials = decoded(`${url.username}:${url.password}`);
-    if (credentials === undefined) return undefined;
-    headers["authorization"] = `Basic ${Buffer.from(credentials).toString("base64")}`;
-  }
+  const authorization = authorizationIn(url);
+  if (authorization === undefined) return undefined;
+  const headers: Record<string, string> = authorization === "" ? {} : { authorization };
   return { url: `${url.origin}${url.pathname.replace(/\/+$/, "")}`, headers };
-}
-
-/** Undefined for a percent sign that encodes nothing, which a URL may hold. */
-function decoded(text: string): string | undefined {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function formOf(spec: PrometheusMetric, nowMs: number): Resolved<URLSearchParams> {

@@ -7,6 +7,8 @@
  */
 import { parse } from "yaml";
 import { z } from "zod";
+import { authorizationIn, basicAuthorization } from "../../base/basic-auth.ts";
+import { userinfoOf } from "../../resource/format.ts";
 import type { Resource } from "../../resource/resource.ts";
 import type { Trigger } from "./subscription.ts";
 import { templateProblem } from "./template.ts";
@@ -104,32 +106,46 @@ function readService(
       return secret ?? "";
     });
   const { url, headers = [], basicAuth } = parsed.value;
+  const address = readAddress(url, fill(url));
+  const authorization =
+    basicAuth === undefined
+      ? (address?.authorization ?? "")
+      : basicAuthorization(fill(basicAuth.username), fill(basicAuth.password));
   const filled = headers.map(({ name, value }) => [name.toLowerCase(), fill(value)] as const);
-  const webhook = {
-    url: fill(url),
-    headers:
-      basicAuth === undefined
-        ? filled
-        : [
-            ...filled,
-            ["authorization", basic(fill(basicAuth.username), fill(basicAuth.password))] as const,
-          ],
-  };
   if (missing.size > 0) {
     return problem(`${where}: the Secret ${SECRET_NAME} has no key ${[...missing].join(", ")}`);
   }
-  const wrong = webhookProblem(webhook);
+  if (address === undefined) return problem(`${where}: url: must be an http or https URL`);
+  const webhook = {
+    url: address.url,
+    headers: authorization === "" ? filled : [...filled, ["authorization", authorization] as const],
+  };
+  const wrong = address.problem ?? headersProblem(webhook);
   return wrong === undefined ? { ok: true, value: webhook } : problem(`${where}: ${wrong}`);
 }
 
-function webhookProblem({ url, headers }: Webhook): string | undefined {
-  if (!URL.canParse(url) || !["http:", "https:"].includes(new URL(url).protocol)) {
-    return "url: must be an http or https URL";
-  }
-  const parsed = new URL(url);
-  if (parsed.username !== "" || parsed.password !== "") {
-    return "url: credentials belong in basicAuth or headers";
-  }
+interface Address {
+  readonly url: string;
+  /** What a user and password in the URL stand for, or "". */
+  readonly authorization: string;
+  readonly problem?: string;
+}
+
+/** A URL whose `$key`s are filled in. Its credentials may come from the Secret, and from nowhere else. */
+function readAddress(written: string, filled: string): Address | undefined {
+  const url = URL.parse(filled);
+  if (url === null || (url.protocol !== "http:" && url.protocol !== "https:")) return undefined;
+  const authorization = authorizationIn(url);
+  if (authorization === undefined) return undefined;
+  url.username = "";
+  url.password = "";
+  const address = { url: authorization === "" ? filled : url.href, authorization };
+  const password = userinfoOf(written).replace(/^[^:]*:/, "");
+  if (password === "" || password.includes("$")) return address;
+  return { ...address, problem: "url: credentials belong in basicAuth, headers or the Secret" };
+}
+
+function headersProblem({ headers }: Pick<Webhook, "headers">): string | undefined {
   for (const [name, value] of headers) {
     if (!HEADER_NAME.test(name) || HEADERS_REFUSED.includes(name)) {
       return `headers: the name "${name}" is not allowed`;
@@ -196,10 +212,6 @@ function secretsOf(source: ConfigurationSource, namespace: string): ReadonlyMap<
 
 function dataOf(resource: Resource | undefined): Readonly<Record<string, string>> {
   return (resource?.["data"] as Readonly<Record<string, string>> | undefined) ?? {};
-}
-
-function basic(username: string, password: string): string {
-  return `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}`;
 }
 
 function problem<T>(text: string): Lookup<T> {
