@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { test } from "node:test";
+import { KINDS } from "../src/resource/kinds.ts";
 
 interface SourceFile {
   readonly file: string;
@@ -126,6 +127,18 @@ test("no folder holds a drawer", () => {
     SOURCES.map(({ file }) => file).filter((file) => drawers.test(file)),
     [],
   );
+});
+
+test("the README names every kind, and the files that the map names are there", () => {
+  const readme = readFileSync("README.md", "utf8");
+  const kinds = KINDS.map(({ kind }) => kind);
+  const missing = kinds.filter((kind) => !new RegExp(`\\b${kind}\\b`).test(readme));
+  assert.deepEqual(missing, []);
+  const files = [...SOURCES, ...sourceFiles("test/*.ts")].map(({ file }) => `/${file}`);
+  const named = readFileSync("src/README.md", "utf8").match(/[-\w./]*\w\.ts\b/g) ?? [];
+  const lost = named.filter((name) => !files.some((file) => file.endsWith(`/${name}`)));
+  // That one stands for a file that is still to be written.
+  assert.deepEqual(lost, ["resource/NAME.ts"]);
 });
 
 test("tests never sleep", () => {
