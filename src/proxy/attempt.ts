@@ -211,7 +211,11 @@ export function forwardBody(x: Exchange, slice: Buffer): boolean {
     return x.heldBytes < HELD_BYTES_MAX;
   }
   if (x.kept !== null) keep(x, x.kept, slice);
-  if (upstream.sendBody(x, slice)) return true;
+  if (upstream.sendBody(x, slice)) {
+    // In a conversation neither side is silent while one of them speaks.
+    if (x.responseStarted) limitSilence(x, upstream);
+    return true;
+  }
   if (!x.responseStarted) limitHead(x, upstream);
   return false;
 }

@@ -16,6 +16,7 @@ import { cancelAttempt, forwardBody, forwardEnd, resumeResponse } from "./attemp
 import type { Client } from "./client.ts";
 import type { ErrorCode } from "./error.ts";
 import { Exchange } from "./exchange.ts";
+import { isGrpc } from "./grpc.ts";
 import { handle, handleKnown } from "./handle.ts";
 import type { Http2Connection } from "./http2-connection.ts";
 import type { KnownAnswer, KnownHead, KnownRequest } from "./known-head.ts";
@@ -37,6 +38,8 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
   readonly peer: Peer;
   readonly #connection: Http2Connection;
   #exchange: Exchange | null = null;
+  /** When the client last said something of its body. */
+  #bodyMs = 0;
   /** The request is malformed: the stream is reset once that is answered (RFC 9113 §8.1.1). */
   #malformed = false;
 
@@ -93,6 +96,7 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
 
   #awaitBody(x: Exchange, nowMs: number): void {
     this.expectedBytes = x.head.contentLength;
+    this.#bodyMs = nowMs;
     if (x.bodyEnded) return;
     this.plane.wheel.schedule(this, nowMs + bodyWaitMs(this.peer.timeouts, x, nowMs));
   }
@@ -104,6 +108,7 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
     const slice = Buffer.allocUnsafe(end - start);
     bytes.copy(slice, 0, start, end);
     const { nowMs } = this.session;
+    this.#bodyMs = nowMs;
     this.plane.wheel.schedule(this, nowMs + bodyWaitMs(this.peer.timeouts, x, nowMs));
     if (forwardBody(x, slice)) return;
     this.pauseBody();
@@ -138,7 +143,10 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
   resume(): void {
     if (!this.bodyPaused) return;
     const x = this.#exchange;
-    if (x?.bodyEnded === false) this.#setDeadline(bodyWaitMs(this.peer.timeouts, x));
+    if (x?.bodyEnded === false) {
+      this.#bodyMs = performance.now();
+      this.#setDeadline(bodyWaitMs(this.peer.timeouts, x, this.#bodyMs));
+    }
     this.resumeBody();
   }
 
@@ -263,10 +271,23 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
     this.plane.wheel.schedule(this, performance.now() + afterMs);
   }
 
-  expire(): void {
+  /**
+   * How long a client may be silent in its body. In a conversation it may be while it is answered: how long
+   * both may be, its backend's limit says (limitSilence). Calls of gRPC may become one.
+   */
+  #bodyDueMs(x: Exchange): number {
+    const { requestIdleMs, responseIdleMs, requestReceivedMs } = this.peer.timeouts;
+    const idleMs = isGrpc(x.head) ? Math.max(requestIdleMs, responseIdleMs) : requestIdleMs;
+    const silentMs = x.responseStarted ? Infinity : this.#bodyMs + idleMs;
+    return Math.min(silentMs, x.startedMs + requestReceivedMs);
+  }
+
+  expire(nowMs: number): void {
     const x = this.#exchange;
     if (x !== null && !x.bodyEnded && !this.waits) {
-      this.overdue();
+      const dueMs = this.#bodyDueMs(x);
+      if (dueMs > nowMs) this.plane.wheel.schedule(this, dueMs);
+      else this.overdue();
     } else {
       this.session.reset(this, CANCEL);
       this.#leave("client_stalled");

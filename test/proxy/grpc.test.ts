@@ -19,7 +19,10 @@ import {
 import { SERVED, type TestCertificate } from "../support/certificates.ts";
 import { STABLE, oneRoute, testGateway, type TestGateway } from "../support/gateway.ts";
 import { privateKeys, secureParts } from "../support/secure.ts";
-import { eventually } from "../support/upstream.ts";
+import { eventually, rawOrigin } from "../support/upstream.ts";
+import { HEADERS } from "../../src/http2/frame.ts";
+import type { Timeouts } from "../../src/proxy/plane.ts";
+import { FramePeer, POST } from "../support/frames.ts";
 
 const take = (bytes: Buffer): string => bytes.toString("utf8");
 const give = (text: string): Buffer => Buffer.from(text, "utf8");
@@ -77,7 +80,9 @@ async function backend(): Promise<Backend> {
     if (call.request !== "open") call.end();
   };
   const converse: handleBidiStreamingCall<string, string> = (call) => {
-    call.on("data", (text: string) => call.write(`<${text}>`));
+    call.on("data", (text: string) => {
+      if (text !== "quiet") call.write(`<${text}>`);
+    });
     call.on("end", () => call.end());
   };
   const server = new Server();
@@ -140,8 +145,13 @@ interface Answer {
   trailer: Metadata | undefined;
 }
 
-function gatewayTo(ports: readonly number[], rule = {}): Promise<TestGateway> {
+function gatewayTo(
+  ports: readonly number[],
+  rule = {},
+  timeouts: Partial<Timeouts> = {},
+): Promise<TestGateway> {
   return testGateway({
+    timeouts,
     parts: oneRoute({ stable: ports, pool: { protocol: "h2c" }, rule }),
     onBug: (error) => assert.fail(String(error)),
   });
@@ -215,6 +225,62 @@ describe("gRPC", () => {
       else call.end();
     }
     assert.deepEqual(answers, ["<1>", "<2>", "<3>", "<4>"]);
+  });
+
+  /** Waits for as long as a client of anything but gRPC may be silent in its body. */
+  async function outwait(timeouts: Partial<Timeouts>): Promise<void> {
+    await using silent = await rawOrigin(() => {});
+    await using gateway = await testGateway({
+      parts: oneRoute({ stable: [silent.port] }),
+      timeouts,
+    });
+    using peer = FramePeer.client(gateway.port);
+    peer.headers(1, POST, 0);
+    await peer.until(() => peer.ended(1));
+    assert.match(peer.of(HEADERS, 1)[0]?.said ?? "", /^408/);
+  }
+
+  test("a conversation goes on after silence, of whoever it is", async () => {
+    await using app = await backend();
+    const timeouts = { requestIdleMs: 200, responseIdleMs: 60_000 };
+    await using gateway = await gatewayTo([app.port], {}, timeouts);
+    using client = caller(gateway);
+    const call = client.makeBidiStreamRequest(SERVICE.converse.path, give, take);
+    const answers: string[] = [];
+    // Metadata alone goes first.
+    await outwait(timeouts);
+    call.write("1");
+    for await (const text of call as AsyncIterable<string>) {
+      answers.push(text);
+      await outwait(timeouts);
+      await outwait(timeouts);
+      if (answers.length < 3) call.write(String(answers.length + 1));
+      else call.end();
+    }
+    assert.deepEqual(answers, ["<1>", "<2>", "<3>"]);
+  });
+
+  test("a conversation is not silent while one side speaks; where both are, it ends", async () => {
+    await using app = await backend();
+    const timeouts = { requestIdleMs: 250, responseIdleMs: 2000 };
+    await using gateway = await gatewayTo([app.port], {}, timeouts);
+    using client = caller(gateway);
+    const call = client.makeBidiStreamRequest(SERVICE.converse.path, give, take);
+    const answers: string[] = [];
+    const ended = new Promise<number>((resolve) => {
+      call.on("error", ({ code }: ServiceError) => resolve(code));
+    });
+    call.on("data", (text: string) => answers.push(text));
+    call.write("1");
+    // To what begins so, the backend answers nothing.
+    for (let turn = 0; turn < 9; turn++) {
+      await outwait(timeouts);
+      call.write("quiet");
+    }
+    call.write("2");
+    await eventually(() => answers.length === 2);
+    assert.deepEqual(answers, ["<1>", "<2>"]);
+    assert.notEqual(await ended, status.OK);
   });
 
   test("over TLS: a call, and a conversation beside it on the same connection", async () => {
