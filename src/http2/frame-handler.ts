@@ -295,9 +295,9 @@ export class FrameHandler<K> implements FrameTaker {
     const open = this.#open;
     if (this.over || open === null || (flags & END_HEADERS) === 0) return;
     const block = Buffer.concat(this.#parts);
-    this.#open = null;
     this.#parts = [];
     this.#blockCame(open, block, { start: 0, end: block.length });
+    this.#open = null;
   }
 
   #keepPart(bytes: Buffer, start: number, end: number): void {

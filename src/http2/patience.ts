@@ -11,7 +11,7 @@ const RESETS_PER_SECOND = 50;
 /** Frames that bring nothing, within a minute in which the peer is sent nothing that it asked for. */
 const IDLE_FRAMES_MAX = 1000;
 const IDLE_PERIOD_MS = 60_000;
-/** Frames that open a window, for each that has filled one, and beyond. */
+/** Frames that open windows, for each that the peer asked for, and beyond. */
 const WINDOWS_PER_FRAME = 16;
 const WINDOWS_MORE = 10_000;
 /** Streams beyond the limit that are refused. */
@@ -45,11 +45,6 @@ export class Patience {
 
   /** The peer is sent something that it asked for: who measures the way meanwhile does no harm. */
   useful(): void {
-    this.#idleFrames = 0;
-  }
-
-  /** The peer is sent bytes of a body. */
-  data(): void {
     this.#idleFrames = 0;
     this.#windows += WINDOWS_PER_FRAME;
   }

@@ -245,7 +245,7 @@ export class Session<K> {
     sink.at += FRAME_HEAD_BYTES;
     this.sendWindow -= length;
     stream.sendWindow -= length;
-    this.patience.data();
+    this.patience.useful();
   }
 
   /** Ends this side of a stream that has nothing waiting. */

@@ -122,8 +122,9 @@ export class Http2Session implements SessionHost<KnownResponse>, OutputHost {
     try {
       this.session.read(from.bytes, length, performance.now());
     } catch (error) {
+      // It costs all that is under way here, and no more.
+      this.outbox.onBug(error);
       this.#close();
-      throw error;
     }
   }
 
@@ -206,8 +207,8 @@ export class Http2Session implements SessionHost<KnownResponse>, OutputHost {
   }
 
   bug(stream: Stream<KnownResponse> | null, error: unknown): void {
-    if (!(stream instanceof Http2Upstream)) throw error;
-    stream.raised(error);
+    if (stream instanceof Http2Upstream) stream.raised(error);
+    else this.outbox.onBug(error);
   }
 
   outputDrained(): void {

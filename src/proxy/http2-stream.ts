@@ -42,6 +42,8 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
   #bodyMs = 0;
   /** The request is malformed: the stream is reset once that is answered (RFC 9113 §8.1.1). */
   #malformed = false;
+  /** The client said more than it may, and so made an attempt come to nothing. */
+  #overlong = false;
 
   constructor(connection: Http2Connection) {
     super(connection.session);
@@ -84,7 +86,9 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
   }
 
   #newExchange(head: RequestHead): Exchange {
-    const x = new Exchange(this, head, { startedMs: this.session.nowMs, known: null });
+    const { nowMs, unfinishedSinceMs } = this.session;
+    const x = new Exchange(this, head, { startedMs: nowMs, known: null });
+    if (unfinishedSinceMs !== -1) x.requestHeadMs = nowMs - unfinishedSinceMs;
     const presented = head.header("x-request-id");
     x.presentedId = presented !== undefined;
     if (presented !== undefined && isSaneId(presented)) x.presentedAs = presented;
@@ -251,8 +255,9 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
     respondError(x, "internal");
   }
 
-  exchangeDone(): void {
+  exchangeDone(x: Exchange): void {
     this.#exchange = null;
+    this.#overlong = x.reason === "body_too_large" && x.attempts > 0;
     if (this.closed) return;
     if (this.waits) this.#setDeadline(this.peer.timeouts.clientStallMs);
     else this.#endExchange();
@@ -263,8 +268,10 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
     if (this.closed || !this.localEnded) return;
     this.plane.wheel.cancel(this);
     if (this.#malformed) this.session.resetProvoked(this, PROTOCOL_ERROR);
+    else if (this.remoteEnded) return;
     // What is left of the request is not wanted any more (RFC 9113 §8.1).
-    else if (!this.remoteEnded) this.session.reset(this, NO_ERROR);
+    else if (this.#overlong) this.session.resetProvoked(this, NO_ERROR);
+    else this.session.reset(this, NO_ERROR);
   }
 
   #setDeadline(afterMs: number): void {

@@ -334,8 +334,7 @@ export class Http2Upstream extends Stream<KnownResponse> implements UpstreamStre
   raised(error: unknown): void {
     const exchange = this.exchange ?? this.#served;
     this.cancel();
-    if (exchange === null) throw error;
-    exchange.plane.onBug(error);
-    exchange.client.fail();
+    this.#owner.outbox.onBug(error);
+    exchange?.client.fail();
   }
 }

@@ -14,12 +14,13 @@ export interface Sender {
 export class Outbox {
   #waiting: Sender[] = [];
   #sending: Sender[] = [];
-  readonly #onBug: (error: unknown) => void;
+  /** Hears of a bug of whoever sends. */
+  readonly onBug: (error: unknown) => void;
   readonly #sendAll = (): void => this.#send();
 
   /** `onBug` hears of exceptions; they cost the sender that raised them, and no other. */
   constructor(onBug: (error: unknown) => void) {
-    this.#onBug = onBug;
+    this.onBug = onBug;
   }
 
   add(sender: Sender): void {
@@ -35,7 +36,7 @@ export class Outbox {
       try {
         sender.send();
       } catch (error) {
-        this.#onBug(error);
+        this.onBug(error);
       }
     }
     due.length = 0;

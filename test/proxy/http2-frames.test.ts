@@ -29,16 +29,20 @@ import {
   STREAM_ID_MAX,
   WINDOW_UPDATE,
 } from "../../src/http2/frame.ts";
-import type { ClientPart, SocketPart } from "../../src/compile/program.ts";
+import type { ClientPart, RulePart, SocketPart } from "../../src/compile/program.ts";
 import type { Timeouts } from "../../src/proxy/plane.ts";
 import { FramePeer, GET, POST } from "../support/frames.ts";
 import { oneRoute, testGateway, type TestGateway } from "../support/gateway.ts";
 import { fieldBlock, frame } from "../support/http2.ts";
 import { eventually, origin, rawOrigin, settled, type Origin } from "../support/upstream.ts";
 
-function gatewayTo(port: number, timeouts: Partial<Timeouts> = {}): Promise<TestGateway> {
+function gatewayTo(
+  port: number,
+  timeouts: Partial<Timeouts> = {},
+  rule: Partial<RulePart> = {},
+): Promise<TestGateway> {
   return testGateway({
-    parts: oneRoute({ stable: [port] }),
+    parts: oneRoute({ stable: [port], rule }),
     onBug: (error) => assert.fail(error as Error),
     timeouts,
   });
@@ -382,12 +386,19 @@ describe("a client that the gateway loses patience with", () => {
         else peer.send(frame(CONTINUATION, 0, 1, fieldBlock([["x-a", "b".repeat(100)]])));
       },
     ],
+    [
+      "bodies that are longer than they may be",
+      (peer, turn) => {
+        peer.headers(2 * turn + 1, POST, 0);
+        peer.data(2 * turn + 1, "much");
+      },
+    ],
     ["more streams than it may", (peer, turn) => peer.headers(2 * turn + 1, POST, 0)],
   ];
   for (const [what, flood] of floods) {
     test(what, async () => {
       await using app = await origin(() => {}, { early: true });
-      await using gateway = await gatewayTo(app.port);
+      await using gateway = await gatewayTo(app.port, {}, { requestBodyBytesMax: 3 });
       using peer = FramePeer.client(gateway.port);
       for (let turn = 0; turn < 3000 && peer.code(0) === undefined && !peer.closed; turn++) {
         flood(peer, turn);

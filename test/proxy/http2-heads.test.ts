@@ -30,7 +30,7 @@ const SHORT_MS = 400;
 interface Logged extends AsyncDisposable {
   readonly gateway: TestGateway;
   /** Lines of the access log. */
-  readonly lines: { status: number; reason: string; method: string }[];
+  readonly lines: { status: number; reason: string; requestHeadUs: number }[];
 }
 
 async function logged(port: number, timeouts: Partial<Timeouts> = {}): Promise<Logged> {
@@ -87,6 +87,7 @@ describe("what is not complete in the time of a head", () => {
         served.lines.map(({ status, reason }) => `${status} ${reason}`),
         answer ? ["408 request_timed_out"] : [],
       );
+      for (const line of served.lines) assert.ok(line.requestHeadUs >= 1000 * SHORT_MS);
       assert.equal(app.requests.length, 0);
     });
   }

@@ -20,7 +20,7 @@ import {
   SETTINGS_MAX_CONCURRENT_STREAMS,
 } from "../../src/http2/frame.ts";
 import type { Exchange } from "../../src/proxy/exchange.ts";
-import { Http2Session } from "../../src/proxy/http2-session.ts";
+import { Http2Session, type Http2SessionOwner } from "../../src/proxy/http2-session.ts";
 import { Outbox } from "../../src/proxy/outbox.ts";
 import { ReadBuffer } from "../../src/proxy/read-buffer.ts";
 import { TimerWheel } from "../../src/proxy/timer-wheel.ts";
@@ -46,6 +46,36 @@ async function listening(server: Server): Promise<number> {
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
   return (server.address() as AddressInfo).port;
+}
+
+/** A session without a gateway, for requests without an exchange. */
+function sessionTo(
+  port: number,
+  events: UpstreamEvents,
+  { onBug, owner }: { onBug: (error: unknown) => void; owner: Http2SessionOwner },
+): Http2Session {
+  return new Http2Session(
+    {
+      events,
+      wheel: new TimerWheel(() => {}),
+      outbox: new Outbox(onBug),
+      live: new Set(),
+      readBuffer: ReadBuffer.ofSize(65_536),
+      openSocket: (onread) => connect({ host: "127.0.0.1", port, onread }),
+      scheme: "http",
+    },
+    { idleTimeoutMs: 1e9, connectTimeoutMs: 1e9 } as PoolPart,
+    owner,
+  );
+}
+
+function begin(session: Http2Session): void {
+  const stream = session.stream({ inFlight: 0 } as Parameters<Http2Session["stream"]>[0]);
+  stream.exchange = {
+    head: { method: "GET" },
+    known: null,
+    upstreamHead: "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
+  } as Exchange;
 }
 
 /** A server of which nothing is left in the end. */
@@ -162,6 +192,34 @@ describe("clients of one session", () => {
   });
 });
 
+describe("a bug in a session itself", () => {
+  test("costs what is under way on it, and the worker nothing", async () => {
+    await using app = await frameOrigin(() => {});
+    const bugs: unknown[] = [];
+    const failed: string[] = [];
+    const events = {
+      ready: (upstream, exchange) => upstream.sendHead(exchange, true),
+      failed: (_upstream, _exchange, code) => failed.push(code),
+    } as Partial<UpstreamEvents> as UpstreamEvents;
+    const session = sessionTo(app.port, events, {
+      onBug: (error) => bugs.push(error),
+      owner: {
+        get streamsMax() {
+          return Infinity;
+        },
+        set streamsMax(_value) {
+          throw new Error("a bug");
+        },
+        gone() {},
+      },
+    });
+    begin(session);
+    await eventually(() => failed.length > 0);
+    assert.deepEqual(failed, ["upstream_reset"]);
+    assert.equal(bugs.length, 1);
+  });
+});
+
 describe("a backend that takes few streams", () => {
   test("is sent no more than those where it has said so before", async () => {
     const at = new Map<FramePeer, number>();
@@ -226,25 +284,11 @@ describe("a session that is asked whether its backend is there", () => {
       failed: (_upstream, _exchange, code) => failed.push(code),
     } as Partial<UpstreamEvents> as UpstreamEvents;
     let gone = 0;
-    const session = new Http2Session(
-      {
-        events,
-        wheel: new TimerWheel(() => {}),
-        outbox: new Outbox((error) => assert.fail(error as Error)),
-        live: new Set(),
-        readBuffer: ReadBuffer.ofSize(65_536),
-        openSocket: (onread) => connect({ host: "127.0.0.1", port: app.port, onread }),
-        scheme: "http",
-      },
-      { idleTimeoutMs: 1e9, connectTimeoutMs: 1e9 } as PoolPart,
-      { streamsMax: Infinity, gone: () => gone++ },
-    );
-    const stream = session.stream({ inFlight: 0 } as Parameters<Http2Session["stream"]>[0]);
-    stream.exchange = {
-      head: { method: "GET" },
-      known: null,
-      upstreamHead: "GET / HTTP/1.1\r\nhost: a\r\n\r\n",
-    } as Exchange;
+    const session = sessionTo(app.port, events, {
+      onBug: (error) => assert.fail(error as Error),
+      owner: { streamsMax: Infinity, gone: () => gone++ },
+    });
+    begin(session);
     await eventually(() => (backend?.of(HEADERS).length ?? 0) === 1);
     const peer = backend as FramePeer;
     const startMs = performance.now();
