@@ -103,7 +103,7 @@ export function readSettings<K>(
   session.idleFrame();
   session.settled = true;
   session.host.settled?.();
-  session.pump();
+  session.waiting.pump();
 }
 
 function apply<K>(session: Session<K>, setting: number, value: number): void {
@@ -144,7 +144,7 @@ function applyInitialWindow<K>(session: Session<K>, value: number): void {
       session.fail(FLOW_CONTROL_ERROR);
       return;
     }
-    if (stream.waits) session.wait(stream);
+    if (stream.waits) session.waiting.add(stream);
   }
 }
 
@@ -201,7 +201,7 @@ export function readWindowUpdate<K>(
     session.sendWindow += more;
     if (more === 0) session.fail(PROTOCOL_ERROR);
     else if (session.sendWindow > WINDOW_BYTES_MAX) session.fail(FLOW_CONTROL_ERROR);
-    else if (wasClosed) session.pump();
+    else if (wasClosed) session.waiting.pump();
     return;
   }
   const stream = session.streams.get(id);
@@ -212,5 +212,5 @@ export function readWindowUpdate<K>(
   stream.sendWindow += more;
   if (more === 0) session.streamError(stream, PROTOCOL_ERROR);
   else if (stream.sendWindow > WINDOW_BYTES_MAX) session.streamError(stream, FLOW_CONTROL_ERROR);
-  else if (stream.waits) session.pumpStream(stream);
+  else if (stream.waits) session.waiting.pumpStream(stream);
 }

@@ -36,6 +36,7 @@ import { HpackEncoder } from "./hpack-encoder.ts";
 import { Patience } from "./patience.ts";
 import type { SessionHost, SessionLimits } from "./session-host.ts";
 import type { Stream } from "./stream.ts";
+import { Waiting } from "./waiting.ts";
 
 /** A longer text is sent as bytes, in as many frames as it takes. */
 const TEXT_CHARS_MAX = 8192;
@@ -59,6 +60,7 @@ export class Session<K> {
   readonly patience = new Patience();
   readonly encoder = new HpackEncoder();
   readonly blocks: BlockWriter;
+  readonly waiting = new Waiting<K>(this);
   initialReceiveWindow: number;
   initialSendWindow = WINDOW_BYTES_DEFAULT;
   frameBytesMax = FRAME_BYTES_DEFAULT;
@@ -76,9 +78,6 @@ export class Session<K> {
   over = false;
   readonly #handler: FrameHandler<K>;
   readonly #reader: FrameReader;
-  /** Streams whose bodies wait for the connection's window, and such as wait for the sink alone. */
-  readonly #forWindow = new Set<Stream<K>>();
-  readonly #forSink = new Set<Stream<K>>();
   #credit = 0;
   #leaving = OPEN;
 
@@ -290,56 +289,6 @@ export class Session<K> {
     if (!this.patience.idleFrame(this.nowMs)) this.fail(ENHANCE_YOUR_CALM);
   }
 
-  /**
-   * The stream waits for a window, or for the peer to take what it was sent. What waits for a window of its
-   * own is found by the frame that opens it: no other frame costs a look at all that wait.
-   */
-  wait(stream: Stream<K>): void {
-    if (!stream.waits) this.#forSink.add(stream);
-    else if (stream.sendWindow > 0) this.#forWindow.add(stream);
-  }
-
-  /** Sends what waited, one stream after the other, as far as the windows and the sink go. */
-  pump(): void {
-    for (let count = this.#forSink.size; count > 0 && !this.sink.full; count--) {
-      this.#pumpFirst(this.#forSink);
-    }
-    for (let count = this.#forWindow.size; count > 0 && this.#sends; count--) {
-      this.#pumpFirst(this.#forWindow);
-    }
-  }
-
-  get #sends(): boolean {
-    return this.sendWindow > 0 && !this.sink.full;
-  }
-
-  #pumpFirst(waiting: Set<Stream<K>>): void {
-    const [stream] = waiting;
-    if (stream !== undefined) this.pumpStream(stream);
-  }
-
-  pumpStream(stream: Stream<K>): void {
-    // If it has to wait on, then behind the others, which had to wait as well.
-    this.#forget(stream);
-    if (stream.closed) return;
-    const isTaken = stream.pump();
-    if (stream.closed) return;
-    if (!isTaken || this.sink.full) {
-      this.wait(stream);
-      return;
-    }
-    try {
-      stream.drained();
-    } catch (error) {
-      this.host.bug(stream, error);
-    }
-  }
-
-  #forget(stream: Stream<K>): void {
-    this.#forWindow.delete(stream);
-    this.#forSink.delete(stream);
-  }
-
   /** The peer may send so much more, to the stream and to all of them. */
   giveCredit(stream: Stream<K> | null, bytes: number): void {
     if (this.over) return;
@@ -380,7 +329,7 @@ export class Session<K> {
   #remove(stream: Stream<K>, byReset: boolean): void {
     stream.closed = true;
     this.streams.delete(stream.id);
-    this.#forget(stream);
+    this.waiting.delete(stream);
     if (this.isServer) this.closedStreams.note(stream.id, byReset);
     const unread = stream.drop();
     if (unread > 0) this.giveCredit(null, unread);

@@ -113,7 +113,7 @@ export abstract class Stream<K> {
       this.#join(bytes);
     }
     this.#queuedBytes += bytes.length;
-    this.session.wait(this);
+    this.session.waiting.add(this);
   }
 
   /** A piece of one byte costs a hundred, and a peer may send a window full of them. */

@@ -216,7 +216,7 @@ export class Http2Connection
   }
 
   outputDrained(): void {
-    this.session.pump();
+    this.session.waiting.pump();
   }
 
   outputStalled(stalled: boolean): void {

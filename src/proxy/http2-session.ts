@@ -212,7 +212,7 @@ export class Http2Session implements SessionHost<KnownResponse>, OutputHost {
   }
 
   outputDrained(): void {
-    this.session.pump();
+    this.session.waiting.pump();
   }
 
   outputStalled(stalled: boolean): void {

@@ -225,7 +225,7 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
 
   flush(): boolean {
     if (this.closed || (!this.waits && !this.session.sink.full)) return true;
-    this.session.wait(this);
+    this.session.waiting.add(this);
     this.#setDeadline(this.peer.timeouts.clientStallMs);
     return false;
   }

@@ -153,7 +153,7 @@ export class Http2Upstream extends Stream<KnownResponse> implements UpstreamStre
     if (!this.#open) return true;
     this.sendOwned(slice);
     if (!this.full || this.closed) return true;
-    this.session.wait(this);
+    this.session.waiting.add(this);
     return false;
   }
 

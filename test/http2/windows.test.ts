@@ -442,7 +442,7 @@ describe("a session that is over", () => {
     assert.equal(ended(), 1);
     assert.deepEqual([first.brokenOff, second.brokenOff], [1, 1]);
     first.resumeBody();
-    session.pump();
+    session.waiting.pump();
     say(session, head(5));
     assert.deepEqual(sink.take(), []);
   });
@@ -478,7 +478,7 @@ describe("whatever frames come", () => {
           said.push(...sink.take());
         }
         for (const stream of opened.values()) stream.resumeBody();
-        session.pump();
+        session.waiting.pump();
         said.push(...sink.take());
         const farewells = said.filter(({ type }) => type === GOAWAY);
         assert.equal(farewells.length, session.over ? 1 : 0);

@@ -69,7 +69,7 @@ function sessionTo(
   );
 }
 
-function begin(session: Http2Session): void {
+function beginOn(session: Http2Session): void {
   const stream = session.stream({ inFlight: 0 } as Parameters<Http2Session["stream"]>[0]);
   stream.exchange = {
     head: { method: "GET" },
@@ -213,7 +213,7 @@ describe("a bug in a session itself", () => {
         gone() {},
       },
     });
-    begin(session);
+    beginOn(session);
     await eventually(() => failed.length > 0);
     assert.deepEqual(failed, ["upstream_reset"]);
     assert.equal(bugs.length, 1);
@@ -288,7 +288,7 @@ describe("a session that is asked whether its backend is there", () => {
       onBug: (error) => assert.fail(error as Error),
       owner: { streamsMax: Infinity, gone: () => gone++ },
     });
-    begin(session);
+    beginOn(session);
     await eventually(() => (backend?.of(HEADERS).length ?? 0) === 1);
     const peer = backend as FramePeer;
     const startMs = performance.now();
