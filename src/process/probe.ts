@@ -38,7 +38,7 @@ function bindingError(
   const server = createServer();
   const { promise, resolve } = Promise.withResolvers<NodeJS.ErrnoException | undefined>();
   server.once("error", resolve);
-  server.listen({ ...where, exclusive: true }, () => server.close(() => resolve(undefined)));
+  server.listen(where, () => server.close(() => resolve(undefined)));
   return promise;
 }
 
