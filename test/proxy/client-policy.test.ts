@@ -270,6 +270,13 @@ describe("timeouts and keepalive", () => {
     assert.ok(tookMs >= 250, `${tookMs} ms`);
   });
 
+  test("and its head with it", async () => {
+    await using gateway = await gatewayWith({ timeouts: { requestReceivedMs: 100 } }, []);
+    using client = new RawClient(gateway.port);
+    client.send("GET / HTTP/1.1\r\n");
+    assert.match(await client.responses(1), /^HTTP\/1\.1 408/);
+  });
+
   test("so must one over HTTP/2", async () => {
     await using upstream = await origin();
     const settings = { timeouts: { requestReceivedMs: 300 } };

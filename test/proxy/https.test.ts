@@ -166,6 +166,20 @@ describe("HTTPS", { skip: hasOpenssl() ? false : "openssl makes the certificates
     });
   }
 
+  test("a client of TLS 1.2 that wants to begin anew is not let", async () => {
+    await using gateway = await gatewayWith(LISTENERS);
+    const servername = "shop.example";
+    const options = { servername, ca: authority.certificate, maxVersion: "TLSv1.2" } as const;
+    const socket = await secureConnect(gateway.port, options);
+    assert.match(await ask(socket, servername), /^HTTP\/1\.1 200/);
+    const refused = await new Promise<Error | null>((resolve) => {
+      socket.renegotiate({}, resolve);
+      socket.on("error", resolve);
+    });
+    assert.match(String(refused), /renegotiation/);
+    socket.destroy();
+  });
+
   test("plain HTTP on the port is told that it is plain", async () => {
     await using gateway = await gatewayWith([ANY]);
     using client = new RawClient(gateway.port);

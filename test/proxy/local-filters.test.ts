@@ -94,6 +94,22 @@ describe("CORS", () => {
     assert.match(answer, /vary: Origin\r\n/);
   });
 
+  test("the word of a backendRef stands in place of its rule's", async () => {
+    await using app = await origin();
+    const cors: Cors = {
+      ...CORS,
+      allowOrigins: [{ type: "Exact", value: "https://c.example" }],
+      maxAgeSeconds: 9,
+    };
+    const split = "split/Backend/default/app";
+    const backends = [{ weight: 1, split, filters: { cors } }];
+    const parts = partsWith(app.port, { cors: CORS }, { backends });
+    await using gateway = await testGateway({ parts });
+    const allowed = /access-control-allow-origin/;
+    assert.match(await ask(gateway.port, get("Origin: https://c.example\r\n")), allowed);
+    assert.doesNotMatch(await ask(gateway.port, get("Origin: https://a.example\r\n")), allowed);
+  });
+
   test("caches are told that origins differ where they do, also by an answer to none", async () => {
     await using app = await origin();
     const any = [{ type: "Any" }] as const;

@@ -50,6 +50,23 @@ function lost(gateway: TestGateway): readonly number[] {
 }
 
 describe("mirrors", () => {
+  test("of a rule and of its backendRef get a copy each", async () => {
+    await using app = await origin();
+    await using shadow = await origin();
+    const mirrors = [{ split: MIRROR, fraction: 1 }];
+    const parts = partsWith(app.port, shadow.port).map((part) => {
+      if (part.type !== "rule") return part;
+      return { ...part, backends: part.backends.map((one) => ({ ...one, filters: { mirrors } })) };
+    });
+    await using gateway = await testGateway({ parts });
+    assert.deepEqual(statuses(await ask(gateway.port, post("body"))), [200]);
+    await eventually(() => gateway.metric("mirrorDelivered") === 2);
+    assert.deepEqual(
+      shadow.requests.map(({ body }) => body),
+      ["body", "body"],
+    );
+  });
+
   test("get the request as the backend gets it, with its body, and their answer goes nowhere", async () => {
     await using app = await origin();
     await using shadow = await origin((_request, response) => {

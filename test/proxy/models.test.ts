@@ -87,6 +87,23 @@ test("a provider sees neither cookies nor the gateway's keys, whatever sanitize 
   for (const secret of ["good", "session", "cookie"]) assert.ok(!told.includes(secret), told);
 });
 
+test("a provider gets its own credential, and not what a client says under its name", async () => {
+  await using provider = await origin();
+  const credential = { header: "X-Provider-Key", prefix: "", ref: "r", digest: "d" };
+  const parts = llmRoute(provider.port).map((part) => {
+    if (part.type !== "split") return part;
+    const wanted = { schema: "OpenAI", prefix: "/v1", credential } as const;
+    return { ...part, arms: part.arms.map((arm) => ({ ...arm, provider: wanted })) };
+  });
+  await using gateway = await testGateway({ parts, credentials: new Map([["r", "ours"]]) });
+  using client = new RawClient(gateway.port);
+  client.send(chat('{"model":"m"}', "x-provider-key: theirs\r\nX_Provider_Key: theirs\r\n"));
+  assert.match(await client.responses(1), /^HTTP\/1\.1 200/);
+  const { rawHeaders } = provider.requests[0] as (typeof provider.requests)[0];
+  assert.ok(rawHeaders.includes("ours"));
+  assert.ok(!rawHeaders.includes("theirs"), rawHeaders.join("\n"));
+});
+
 test("chunks of another shape reach the client, and the stream ends as it should", async () => {
   const chunks = 'data: {"choices":[null]}\n\ndata: {"choices":{}}\n\ndata: [DONE]\n\n';
   await using provider = await origin((_request, response) => {

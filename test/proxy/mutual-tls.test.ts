@@ -1,7 +1,9 @@
 /** Clients that present certificates: who is let in, and what backends and the log hear of them. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
+import path from "node:path";
 import { after, before, describe, test } from "node:test";
 import { connect, type ConnectionOptions, type TLSSocket } from "node:tls";
 import type { ClientPart, ListenerTls, Part } from "../../src/compile/program.ts";
@@ -220,33 +222,88 @@ describe("mutual TLS", { skip: hasOpenssl() ? false : "openssl makes the certifi
     );
   });
 
-  test("without its authorities a listener lets nobody in", async () => {
-    const route = { stable: [upstream.port] };
-    const parts = secureParts({ listeners: [listener("required")], certificates: served, route });
-    await using gateway = await testGateway({ parts, credentials: privateKeys(served) });
-    assert.equal(await answerTo(gateway.port, as("known")), "");
-  });
+  for (const mode of ["required", "optional", "insecure"] as const) {
+    test(`${mode}: without its authorities a listener lets nobody in`, async () => {
+      const route = { stable: [upstream.port] };
+      const parts = secureParts({ listeners: [listener(mode)], certificates: served, route });
+      await using gateway = await testGateway({ parts, credentials: privateKeys(served) });
+      for (const who of ["known", "nobody"]) {
+        assert.equal(await answerTo(gateway.port, as(who)), "", who);
+      }
+    });
+  }
+
+  /** Where a session is made, and where it is brought. */
+  const SESSIONS: readonly [
+    name: string,
+    from: string,
+    to: string,
+    who: string,
+    isResumed: boolean,
+  ][] = [
+    ["of one's own", "shop.example", "shop.example", "known", true],
+    ["from where nothing is asked", "open.example", "shop.example", "nobody", false],
+    ["from where others are believed", "shop.example", "other.example", "known", false],
+  ];
+
+  function presenting(who: string): readonly string[] {
+    const person = people[who];
+    if (person === undefined) return [];
+    const file = clients.write(`${who}.pem`, person.certificate + person.privateKey);
+    return ["-cert", file, "-key", file];
+  }
+
+  /**
+   * What the openssl command says of a connection and its answer. It brings a session to whichever name
+   * it is told; the client of node:tls brings none to another name than that which it was made for.
+   */
+  async function speak(
+    port: number,
+    name: string,
+    {
+      version,
+      args,
+    }: { readonly version: "TLSv1.2" | "TLSv1.3"; readonly args: readonly string[] },
+  ): Promise<string> {
+    const own = [version === "TLSv1.2" ? "-tls1_2" : "-tls1_3", "-servername", name];
+    const to = `127.0.0.1:${port}`;
+    const child = spawn("openssl", ["s_client", "-connect", to, ...own, ...args]);
+    child.stdin.on("error", () => {});
+    child.stdin.write(`GET / HTTP/1.1\r\nHost: ${name}\r\nConnection: close\r\n\r\n`);
+    let said = "";
+    child.stdout.on("data", (bytes: Buffer) => (said += bytes.toString("latin1")));
+    await once(child, "close");
+    return said;
+  }
 
   for (const version of ["TLSv1.2", "TLSv1.3"] as const) {
-    test(`${version}: a session from a listener that asks for nothing opens none that asks`, async () => {
-      const memory = allocateSharedMemory(1);
-      new TicketSecret(memory.tickets).replace(randomBytes(32));
-      const open: SecureListener = { hostname: "open.example", certificates: ["own"] };
-      const guarded = listener("required", undefined, "shop.example");
-      await using gateway = await gatewayWith([open, guarded], { memory });
-      const about = { rejectUnauthorized: false, maxVersion: version } as const;
-      const first = await secureConnect(gateway.port, { ...about, servername: "open.example" });
-      const told = once(first, "session") as Promise<[Buffer]>;
-      await ask(first, "open.example");
-      const session = version === "TLSv1.2" ? first.getSession() : (await told)[0];
-      first.destroy();
-      const options = {
-        ...about,
-        servername: "shop.example",
-        ...(session !== undefined && { session }),
-      };
-      assert.equal(await answerTo(gateway.port, options), "");
-    });
+    for (const [name, from, to, who, isResumed] of SESSIONS) {
+      test(`${version}: a session ${name}: ${isResumed ? "resumed" : "worth nothing"}`, async () => {
+        const memory = allocateSharedMemory(1);
+        new TicketSecret(memory.tickets).replace(randomBytes(32));
+        const others: Part = { ...authorities(), key: "authorities/others" };
+        const listeners: readonly SecureListener[] = [
+          { hostname: "open.example", certificates: ["own"] },
+          listener("required", undefined, "shop.example"),
+          { ...believing("authorities/others"), hostname: "other.example" },
+        ];
+        const route = { stable: [upstream.port] };
+        const more = [authorities(), { ...others, pem: strangers.certificate }];
+        const parts = secureParts({ listeners, certificates: served, route, more });
+        await using gateway = await testGateway({
+          parts,
+          credentials: privateKeys(served),
+          memory,
+        });
+        const session = path.join(clients.directory, "session.pem");
+        const first = [...presenting(who), "-sess_out", session];
+        assert.match(await speak(gateway.port, from, { version, args: first }), /HTTP\/1\.1 200/);
+        const second = [...presenting(who), "-sess_in", session];
+        const answer = await speak(gateway.port, to, { version, args: second });
+        assert.equal(/^Reused, /m.test(answer), isResumed);
+        assert.equal(answer.includes("HTTP/1.1 200"), isResumed);
+      });
+    }
 
     test(`${version}: a client's own session brings its certificate with it`, async () => {
       const memory = allocateSharedMemory(1);

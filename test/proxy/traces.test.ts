@@ -334,6 +334,31 @@ test("a failure that the shield hid shows as an attempt of its own", async () =>
   assert.notEqual(told[0]?.parentId, told[1]?.parentId);
 });
 
+test("a failure that a retry hid is recorded, though the request went well", async () => {
+  let count = 0;
+  await using app = await origin((_request, response) => {
+    response.statusCode = count++ === 0 ? 503 : 200;
+    response.end();
+  });
+  const retry = {
+    attempts: 1,
+    statusCodes: [[503, 503]],
+    grpcCodes: [],
+    on: [],
+    backoffBaseMs: 1,
+    backoffMaxMs: 1,
+  } as const;
+  const parts = oneRoute({ stable: [app.port], rule: { retry } });
+  await using gateway = await traced({ parts, sampler: NONE });
+  await get(gateway);
+  const [record] = await gateway.recorded(1);
+  assert.equal(record?.status, 200);
+  assert.deepEqual(
+    record.attempts.map(({ status }) => status),
+    [503, 200],
+  );
+});
+
 for (const [name, sent, weightBp] of [
   ["a head that repeats", [], -1],
   ["a head that repeats, with its caller", [`traceparent: 00-${TRACE}-${CALLER}-01`], -1],
