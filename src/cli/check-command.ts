@@ -81,6 +81,7 @@ async function lookBetween(drafts: readonly ResourceDraft[]): Promise<Found> {
       get,
       list: (kind, namespace) => store.list(kind, namespace),
       unavailableSockets: new Map(),
+      failedParts: new Map(),
       certificateFiles: readCertificateFiles(
         store.list("Gateway").filter((one) => isOfKind(one, "Gateway")),
       ),

@@ -17,7 +17,7 @@ import type { GatewayNode, ListenerNode } from "./listeners.ts";
 import { attachOne, placeText } from "./policies.ts";
 import { overriddenBy } from "./policy-overrides.ts";
 import type { Holding } from "./policy-overrides.ts";
-import type { ClientPart } from "./program.ts";
+import type { ClientPart, PartKey } from "./program.ts";
 import { listOf } from "./stored.ts";
 
 export interface ClientPolicies {
@@ -178,6 +178,11 @@ function withoutTls(
   return { type: "Accepted", status: "False", reason: "Invalid", message };
 }
 
+/** The key of the part that a policy comes to. */
+export function clientKey(policy: ClientTrafficPolicy): PartKey {
+  return `client/${fullName(policy)}`;
+}
+
 /** What a policy comes to for the data plane; TLS stands with the listener. */
 export function clientPart(policy: ClientTrafficPolicy): ClientPart {
   const { spec } = policy;
@@ -191,7 +196,7 @@ export function clientPart(policy: ClientTrafficPolicy): ClientPart {
   const path = readPath(spec.path);
   return {
     type: "client",
-    key: `client/${fullName(policy)}`,
+    key: clientKey(policy),
     ...(proxyProtocol !== undefined && { proxyProtocol }),
     ...(limit !== undefined && {
       connectionLimit: { value: limit.value, closeDelayMs: toMs(limit.closeDelay ?? "0s") },

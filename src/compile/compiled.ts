@@ -14,6 +14,8 @@ export interface CompileInput {
   list(kind: string, namespace?: string): readonly Resource[];
   /** Sockets that could not be opened, by part key, and why. */
   readonly unavailableSockets: ReadonlyMap<PartKey, string>;
+  /** Parts that some worker could not put to work, by key, and why. They stay in the Program. */
+  readonly failedParts: ReadonlyMap<PartKey, string>;
   /** Certificates in files that Gateways name, by `filePairKey`, as they were when last read. */
   readonly certificateFiles: ReadonlyMap<string, KeyPairText>;
 }

@@ -1,11 +1,13 @@
 /**
  * Statuses of Gateways and their listeners (Gateway API `GatewayStatus`). `Programmed` says that
- * the listener stands in the Program and that no worker has reported its socket as unavailable.
+ * the listener stands in the Program, that its port was free, and that no worker has said that it could
+ * not open its socket or load what belongs to it.
  */
 import type { ConditionDraft } from "../resource/resource.ts";
 import { UNIX_SOCKET } from "../resource/gateway.ts";
 import { keyOf } from "../resource/resource.ts";
 import { unixPath } from "./address.ts";
+import { clientKey } from "./client-policies.ts";
 import type { CompileInput, ListenerStatusDraft, StatusAddress, StatusDraft } from "./compiled.ts";
 import { intersectHostnames } from "./hostname.ts";
 import { isHttps } from "./listeners.ts";
@@ -59,7 +61,7 @@ function listenerStatus(
         reason: "NoConflicts",
         message: "No other listener is in conflict",
       },
-      programmed(problem, unavailable),
+      programmed(problem, unavailable, failureOf(listener, input)),
       resolved(listener),
       ...overlapping(listener, node),
     ],
@@ -76,9 +78,24 @@ function condition(
   return { type, status: "False", reason: problem.reason, message: problem.message };
 }
 
+/** What some worker could not do with a part without which the listener serves nobody. */
+function failureOf(
+  { addresses, spec, tls, policy }: ListenerNode,
+  { failedParts }: CompileInput,
+): string | undefined {
+  if (failedParts.size === 0) return undefined;
+  const keys = addresses.map((address) => socketKey(address, spec.port));
+  for (const { part } of tls?.keyPairs ?? []) keys.push(part.key);
+  if (tls?.authorities !== undefined) keys.push(tls.authorities.key);
+  if (policy !== undefined) keys.push(clientKey(policy));
+  const failed = keys.find((key) => failedParts.has(key));
+  return failed === undefined ? undefined : failedParts.get(failed);
+}
+
 function programmed(
   problem: ConditionDraft | undefined,
   unavailable: string | undefined,
+  failure: string | undefined,
 ): ConditionDraft {
   if (problem !== undefined) {
     const { message } = problem;
@@ -88,6 +105,9 @@ function programmed(
   if (unavailable !== undefined) {
     const message = unavailable;
     return { type: "Programmed", status: "False", reason: "PortUnavailable", message };
+  }
+  if (failure !== undefined) {
+    return { type: "Programmed", status: "False", reason: "Invalid", message: failure };
   }
   return condition("Programmed", undefined, "Listener is programmed");
 }

@@ -8,6 +8,7 @@
  */
 import type { MessagePort } from "node:worker_threads";
 import type { Cancel, Clock } from "../base/clock.ts";
+import { sameMap } from "../base/same-map.ts";
 import type { Compiled } from "../compile/compiled.ts";
 import type { PartKey, SplitPart } from "../compile/program.ts";
 import { Channel, type Published } from "./channel.ts";
@@ -38,6 +39,8 @@ export class Delivery {
   #latest: Published | undefined;
   #routesOf: Publishable["routesOf"] = new Map();
   #acknowledged: Published | undefined;
+  /** What was told of workers' failures last. */
+  #failures: ReadonlyMap<PartKey, string> = new Map();
   #cancelSweep: Cancel | undefined;
   #cancelRetry: Cancel | undefined;
 
@@ -120,7 +123,10 @@ export class Delivery {
     this.#ledger.setGate(armId, open);
   }
 
-  /** Calls `listener` after every acknowledged generation; returns how to stop that. */
+  /**
+   * Calls `listener` after every acknowledged generation, and when `failures` have changed; returns how to
+   * stop that.
+   */
   onAcknowledged(listener: () => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
@@ -188,7 +194,10 @@ export class Delivery {
     for (const channel of this.#channels.values()) channel.send(this.#latest);
   }
 
-  /** Finds out what every live worker serves, and says so when that is later than before. */
+  /**
+   * Finds out what every live worker serves, and says so when that is later than before, or when what
+   * they could not do is something else, as where one has come in place of another.
+   */
   #settle(): void {
     const channels = [...this.#channels.values()];
     if (channels.some((channel) => channel.isBlind)) return;
@@ -203,8 +212,11 @@ export class Delivery {
         oldest = own;
       }
     }
-    if (oldest === undefined || oldest === this.#acknowledged) return;
+    if (oldest === undefined) return;
+    const failures = this.failures();
+    if (oldest === this.#acknowledged && sameMap(failures, this.#failures)) return;
     this.#acknowledged = oldest;
+    this.#failures = failures;
     // Gates close before anybody hears that the weight is gone.
     this.#sweep();
     this.#retryLater();
@@ -234,10 +246,4 @@ export class Delivery {
 
 export function createDelivery(options: DeliveryOptions): Delivery {
   return new Delivery(options);
-}
-
-function sameMap(a: ReadonlyMap<string, string>, b: ReadonlyMap<string, string>): boolean {
-  if (a.size !== b.size) return false;
-  for (const [key, value] of a) if (b.get(key) !== value) return false;
-  return true;
 }

@@ -1,13 +1,15 @@
 /**
  * The one road from resources to traffic: every change in the store is compiled, sockets that are new
  * are tried, what changed is delivered to the workers, and when all of them serve it the resources are
- * told so in their status. Changes that come while one round runs make one next round.
+ * told so in their status, with what some worker could not do. Changes that come while one round runs
+ * make one next round.
  */
 import type { Clock } from "../base/clock.ts";
 import { toTimestamp } from "../base/clock.ts";
 import type { Logger } from "../base/log.ts";
+import { sameMap } from "../base/same-map.ts";
 import { addressesOverlap, unixPath } from "../compile/address.ts";
-import { compile } from "../compile/compile.ts";
+import { compile, compileRoutes } from "../compile/compile.ts";
 import type { Compiled, CompileInput, ResourceChange } from "../compile/compiled.ts";
 import { formatProblem, problemsOf, problemsOfStatus } from "../compile/problems.ts";
 import type { PartKey } from "../compile/program.ts";
@@ -35,6 +37,7 @@ const PROBE_AGAIN_MS = 2000;
 const ROUND_AGAIN_MS = 1000;
 /** Statuses that the disk refused are offered to it again after this. */
 const STATUSES_AGAIN_MS = 1000;
+const NO_KEYS: ReadonlySet<PartKey> = new Set();
 /** How long the start waits for workers to say what they hold. */
 const WORKERS_MS_MAX = 5000;
 const WORKERS_LOOK_MS = 5;
@@ -49,6 +52,9 @@ export class ProgramLoop {
   #compiledVersion = 0;
   #waiting: { readonly version: number; readonly resolve: () => void }[] = [];
   #unavailable = new Map<PartKey, string>();
+  /** What workers could not put to work, as the statuses that are compiled next will say. */
+  #failed: ReadonlyMap<PartKey, string> = new Map();
+  #failedDue = false;
   #running = false;
   /** Set when sockets that could not be opened are to be tried again. */
   #probeDue = false;
@@ -111,7 +117,8 @@ export class ProgramLoop {
       if (delivery.acknowledgedGeneration !== delivery.generation) return;
       this.#served = true;
       served.resolve();
-      void this.#writeStatuses();
+      if (this.#noteFailures()) void this.#run();
+      else void this.#writeStatuses();
     });
     this.#publish(this.#compiled);
     await served.promise;
@@ -163,6 +170,7 @@ export class ProgramLoop {
       get: (kind, namespace, name) => store.get(kind, namespace, name),
       list: (kind, namespace) => store.list(kind, namespace),
       unavailableSockets: this.#unavailable,
+      failedParts: this.#failed,
       certificateFiles: this.#files.of(
         store.list("Gateway").filter((one) => isOfKind(one, "Gateway")),
       ),
@@ -179,13 +187,26 @@ export class ProgramLoop {
     if (this.#running || !this.#served) return;
     this.#running = true;
     try {
-      while (this.#changes.length > 0 || this.#probeDue || this.#wholeDue) await this.#round();
+      while (this.#isDue()) await this.#round();
     } catch (error) {
       this.#options.log.error({ err: error }, "compiling failed");
       this.#roundLater();
     } finally {
       this.#running = false;
     }
+  }
+
+  #isDue(): boolean {
+    return this.#changes.length > 0 || this.#probeDue || this.#wholeDue || this.#failedDue;
+  }
+
+  /** Takes in what workers could not do; false where it is what they could not do before. */
+  #noteFailures(): boolean {
+    const failed = this.#options.delivery.failures();
+    if (sameMap(failed, this.#failed)) return false;
+    this.#failed = failed;
+    this.#failedDue = true;
+    return true;
   }
 
   /** What a round that failed was about is forgotten, so that the next one is about everything. */
@@ -219,7 +240,12 @@ export class ProgramLoop {
   }
 
   #recompile(before: Compiled, changes: readonly ResourceChange[]): Compiled {
-    if (!this.#probeDue && !this.#wholeDue) return recompile(before, this.#input(), changes);
+    const failed = this.#failedDue;
+    this.#failedDue = false;
+    if (!this.#probeDue && !this.#wholeDue) {
+      const compiled = recompile(before, this.#input(), changes);
+      return failed ? compileRoutes(this.#input(), compiled, NO_KEYS) : compiled;
+    }
     if (this.#probeDue) this.#unavailable = new Map();
     this.#probeDue = false;
     this.#wholeDue = false;
@@ -266,8 +292,13 @@ export class ProgramLoop {
   /** Says once on the log what is wrong between resources or at a worker, and that it is mended. */
   #tellProblems(): void {
     const { log, delivery } = this.#options;
-    const now = new Set(problemsOf(this.#published as Compiled).map(formatProblem));
-    for (const [key, message] of delivery.failures()) now.add(`${key}: ${message}`);
+    const problems = problemsOf(this.#published as Compiled);
+    const now = new Set(problems.map(formatProblem));
+    const said = new Set(problems.map(({ message }) => message));
+    // What is a listener's stands in its status by now; what is a rule's is said here alone.
+    for (const [key, message] of delivery.failures()) {
+      if (!said.has(message)) now.add(`${key}: ${message}`);
+    }
     for (const problem of now) if (!this.#told.has(problem)) log.warn({}, problem);
     for (const problem of this.#told) if (!now.has(problem)) log.info({}, `mended: ${problem}`);
     this.#told = now;

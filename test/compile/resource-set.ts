@@ -14,6 +14,7 @@ const FIRST_CREATED_MS = Date.UTC(2026, 0, 1);
 /** A set of resources that can be changed, and says what changed as a watch would. */
 export class ResourceSet implements CompileInput {
   readonly unavailableSockets = new Map<string, string>();
+  readonly failedParts = new Map<string, string>();
   readonly certificateFiles = new Map<string, KeyPairText>();
   readonly #resources = new Map<string, Resource>();
   readonly #lists = new Map<string, readonly Resource[]>();

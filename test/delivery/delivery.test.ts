@@ -20,7 +20,9 @@ import {
   UNMATCHED_ROUTE,
   WORKER_KEY,
 } from "../../src/shared/metrics.ts";
+import { VirtualClock } from "../support/clock.ts";
 import { rule, split } from "../support/linking.ts";
+import { eventually } from "../support/upstream.ts";
 import { FakeWorker, keysOf } from "./fake-worker.ts";
 
 /** Slots that only note what is done to them. */
@@ -278,6 +280,30 @@ test("what a worker could not put to work is known until it can", async () => {
   await acknowledged;
   assert.equal(delivery.failures().size, 0);
   delivery.close();
+});
+
+test("what a worker that comes in another's place cannot do is told, and tried again", async (t) => {
+  const clock = new VirtualClock();
+  const { delivery } = fixture(clock);
+  t.after(() => delivery.close());
+  let told = 0;
+  delivery.onAcknowledged(() => told++);
+  const stays = new FakeWorker(delivery, 0);
+  const goes = new FakeWorker(delivery, 1);
+  delivery.publish(program([rule("a")]));
+  await Promise.all([stays.committed(1), goes.committed(1)]);
+  for (const one of [stays, goes]) one.acknowledge(1);
+  await eventually(() => told === 1);
+  const comes = new FakeWorker(delivery, 1);
+  await comes.committed(1);
+  comes.acknowledge(1, [{ key: "socket/x", message: "EMFILE" }]);
+  await eventually(() => told === 2);
+  assert.deepEqual([...delivery.failures()], [["socket/x", "EMFILE"]]);
+  await clock.advanceSettled(5000);
+  await Promise.all([stays.committed(2), comes.committed(2)]);
+  for (const one of [stays, comes]) one.acknowledge(2);
+  await eventually(() => told === 3);
+  assert.equal(delivery.failures().size, 0);
 });
 
 test("a gate opens before its arm gets weight and closes once it has none", async () => {
