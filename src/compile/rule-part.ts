@@ -99,8 +99,11 @@ export interface Session {
   readonly idleTimeoutMs?: number;
   /** "Permanent": the cookie carries Max-Age, of the absolute timeout. */
   readonly lifetime: "Session" | "Permanent";
-  /** `Path` of the cookie: the path that the rule's matches have in common. */
-  readonly path: string;
+  /**
+   * `Path` of the cookie is the first of these that the request lies under, else "/": where its match
+   * says that its paths begin.
+   */
+  readonly paths: readonly string[];
 }
 
 /** Responses that may be compressed for clients that accept it (Envoy Gateway `compression`). */

@@ -6,6 +6,7 @@ import type { Retry as RetrySpec, SessionPersistence } from "../resource/route.t
 import { fullName } from "./age.ts";
 import type { BackendProblem } from "./compiled.ts";
 import type { CompileContext } from "./context.ts";
+import { cookiePaths } from "./cookie-path.ts";
 import { readFilters } from "./filters.ts";
 import type { FilterInput } from "./filters.ts";
 import type { SplitReference } from "./memo.ts";
@@ -133,16 +134,6 @@ function readSession(
     ...(absoluteTimeoutMs !== undefined && { absoluteTimeoutMs }),
     ...(idleTimeoutMs !== undefined && { idleTimeoutMs }),
     lifetime: session.cookieConfig?.lifetimeType ?? "Session",
-    path: commonPath(rule),
+    paths: cookiePaths(rule.matches.map(({ entry }) => entry)),
   };
-}
-
-/** GEP-1619: the path of the matches where they are of one, "/" where they are not. */
-function commonPath({ matches }: RuleForm): string {
-  const paths = new Set(
-    matches.map(({ entry: { path } }) => (path.type === "RegularExpression" ? "/" : path.value)),
-  );
-  const [only = "/", ...others] = paths;
-  // A semicolon would end the cookie's attribute.
-  return others.length > 0 || only.includes(";") ? "/" : only;
 }

@@ -87,7 +87,9 @@ const RENEW_MS_MAX = 60_000;
 
 /** Throws where its names cannot stand in a head. */
 export function linkSession(part: Session): LinkedSession {
-  if (!isSafeHeader(part.name, part.path)) throw new Error("Cannot write the session's name");
+  if (![part.name, ...part.paths].every((text) => isSafeHeader(part.name, text))) {
+    throw new Error("Cannot write the session's name or path");
+  }
   return {
     part,
     header: part.type === "Cookie" ? "cookie" : part.name.toLowerCase(),
@@ -223,7 +225,16 @@ export function sessionLine(x: Exchange, use: SessionUse, head: ResponseHead): s
   const token = tokenOf(part, { name, startedMs, usedMs: nowMs });
   if (part.type === "Header") return `${part.name}: ${token}\r\n`;
   const secure = x.peer.scheme === "https" ? "; Secure" : "";
-  return `set-cookie: ${part.name}=${token}; Path=${part.path}${maxAge(part, nowMs - startedMs)}; HttpOnly; SameSite=Lax${secure}\r\n`;
+  return `set-cookie: ${part.name}=${token}; Path=${cookiePath(part, x.head.path)}${maxAge(part, nowMs - startedMs)}; HttpOnly; SameSite=Lax${secure}\r\n`;
+}
+
+/** Where the client says its token again: as browsers compare paths (RFC 6265 §5.1.4). */
+function cookiePath({ paths }: Session, path: string): string {
+  for (const one of paths) {
+    if (!path.startsWith(one)) continue;
+    if (path.length === one.length || one.endsWith("/") || path[one.length] === "/") return one;
+  }
+  return "/";
 }
 
 /** `agedMs`: how old the session is. */

@@ -98,7 +98,7 @@ function drawRule(draw: Draw): Partial<RulePart> {
         name: "x-session",
         salt: "salt",
         lifetime: "Session",
-        path: "/",
+        paths: [],
       },
     }),
     ...draw.seldom<Partial<RulePart>>({

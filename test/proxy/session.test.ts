@@ -33,7 +33,7 @@ const SESSION: Session = {
   name: "sid",
   salt: "salt of the rule",
   lifetime: "Session",
-  path: "/",
+  paths: [],
 };
 const BY_HEADER: Session = { ...SESSION, type: "Header", name: "X-Session" };
 
@@ -407,7 +407,11 @@ describe("how long a session lasts", () => {
 
   test("Permanent: the browser is told how long", async () => {
     await using app = await named("a");
-    const times = { absoluteTimeoutMs: 86_400_000, lifetime: "Permanent", path: "/shop" } as const;
+    const times = {
+      absoluteTimeoutMs: 86_400_000,
+      lifetime: "Permanent",
+      paths: ["/shop"],
+    } as const;
     const parts = oneRoute({ stable: [app.port], ...withSession(times) });
     await using gateway = await testGateway({ parts });
     const { text } = await ask(gateway.port, "", "/shop/x");
@@ -416,6 +420,25 @@ describe("how long a session lasts", () => {
       /\r\nset-cookie: sid=[\w-]{54}; Path=\/shop; Max-Age=86400; HttpOnly; SameSite=Lax\r\n/,
     );
   });
+});
+
+test("the cookie is for the path that its request was matched by", async () => {
+  await using app = await named("a");
+  const parts = oneRoute({
+    stable: [app.port],
+    ...withSession({ paths: ["/shop/cart", "/shop", "/"] }),
+  });
+  await using gateway = await testGateway({ parts });
+  for (const [path, said] of [
+    ["/shop/cart", "/shop/cart"],
+    ["/shop/cart/1?x", "/shop/cart"],
+    ["/shop/carts", "/shop"],
+    ["/shop", "/shop"],
+    ["/shops", "/"],
+  ] as const) {
+    const { text } = await ask(gateway.port, "", path);
+    assert.equal(/; Path=([^;]*)/.exec(text)?.[1], said, path);
+  }
 });
 
 test("over TLS the cookie is for TLS alone", async () => {
@@ -636,7 +659,7 @@ describe("arms and weights", () => {
 
 test("a rule whose session cannot be written serves nobody, rather than without it", async () => {
   await using app = await named("a");
-  const session = { ...SESSION, path: "/a\r\nx: y" };
+  const session = { ...SESSION, paths: ["/a\r\nx: y"] };
   const parts = oneRoute({ stable: [app.port], rule: { session } });
   await using gateway = await testGateway({ parts });
   using client = new RawClient(gateway.port);
