@@ -1,7 +1,8 @@
 /**
  * All timeouts of a worker on one coarse timer. A timed object carries its own deadline; moving the
  * deadline later is one assignment, for an entry that comes up too early is put back. No request
- * makes a timer, a closure or a promise. Deadlines are met up to one tick late, never early.
+ * makes a timer, a closure or a promise. Deadlines are met up to one tick late, never early; and where
+ * the thread stood still, or was given no processor, what came meanwhile is read before anybody is late.
  */
 
 /** What can time out. `deadlineMs` is on performance.now()'s scale; Infinity means not now. */
@@ -20,6 +21,9 @@ const SLOTS = 1024;
 export class TimerWheel {
   readonly #slots: (Timed | null)[] = Array.from({ length: SLOTS }, () => null);
   readonly #onTick: (nowMs: number) => void;
+  readonly #callDue = (nowMs: number): void => {
+    if (this.#timer !== undefined) this.advance(nowMs);
+  };
   #tick = Math.floor(performance.now() / TICK_MS);
   #timer: NodeJS.Timeout | undefined;
 
@@ -29,7 +33,12 @@ export class TimerWheel {
   }
 
   start(): void {
-    this.#timer ??= setInterval(() => this.advance(performance.now()), TICK_MS).unref();
+    this.#timer ??= setInterval(() => {
+      const nowMs = performance.now();
+      this.#onTick(nowMs);
+      // Timers run before sockets are read in a turn of the event loop, and immediates after that.
+      setImmediate(this.#callDue, nowMs);
+    }, TICK_MS).unref();
   }
 
   stop(): void {
@@ -55,8 +64,8 @@ export class TimerWheel {
     if (entry.wheelTick !== -1) this.#unlink(entry);
   }
 
+  /** Calls what is due by `nowMs`. */
   advance(nowMs: number): void {
-    this.#onTick(nowMs);
     const target = Math.floor(nowMs / TICK_MS);
     // After a stall of a whole turn each slot is looked at once, not once a tick.
     if (target - this.#tick > SLOTS) this.#tick = target - SLOTS;
