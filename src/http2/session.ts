@@ -56,7 +56,7 @@ export class Session<K> {
   readonly isServer: boolean;
   readonly limits: SessionLimits;
   readonly streams = new Map<number, Stream<K>>();
-  readonly closedStreams = new ClosedStreams();
+  readonly closedStreams: ClosedStreams;
   readonly patience = new Patience();
   readonly encoder = new HpackEncoder();
   readonly blocks: BlockWriter;
@@ -91,6 +91,7 @@ export class Session<K> {
     this.host = host;
     this.isServer = isServer;
     this.limits = limits;
+    this.closedStreams = new ClosedStreams(limits.concurrentStreams);
     // Until the peer has read our settings it goes by the default.
     this.initialReceiveWindow = Math.max(limits.streamWindowBytes, WINDOW_BYTES_DEFAULT);
     this.receiveWindow = Math.max(limits.connectionWindowBytes, WINDOW_BYTES_DEFAULT);

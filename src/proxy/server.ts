@@ -85,7 +85,7 @@ export class DataPlane {
     const { metrics, gates, limits, accessLog, random, clock, sampler } = options;
     const wallTime = new WallTime(clock);
     const onBug = options.onBug ?? warn;
-    const wheel = new TimerWheel((nowMs) => this.#tick(nowMs));
+    const wheel = new TimerWheel((nowMs) => this.#tick(nowMs), onBug);
     const outbox = new Outbox(onBug);
     this.#reusePort = options.reusePort ?? false;
     this.#unixSockets = options.unixSockets ?? true;

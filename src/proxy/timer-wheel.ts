@@ -21,15 +21,20 @@ const SLOTS = 1024;
 export class TimerWheel {
   readonly #slots: (Timed | null)[] = Array.from({ length: SLOTS }, () => null);
   readonly #onTick: (nowMs: number) => void;
+  readonly #onBug: (error: unknown) => void;
   readonly #callDue = (nowMs: number): void => {
     if (this.#timer !== undefined) this.advance(nowMs);
   };
   #tick = Math.floor(performance.now() / TICK_MS);
   #timer: NodeJS.Timeout | undefined;
 
-  /** `onTick` is called once a tick, before what has expired. */
-  constructor(onTick: (nowMs: number) => void) {
+  /**
+   * `onTick` is called once a tick, before what has expired; `onBug` hears of exceptions, which cost the
+   * entry that raised them, and no other.
+   */
+  constructor(onTick: (nowMs: number) => void, onBug: (error: unknown) => void) {
     this.#onTick = onTick;
+    this.#onBug = onBug;
   }
 
   start(): void {
@@ -91,10 +96,18 @@ export class TimerWheel {
       if (entry.wheelTick !== -1 || entry.deadlineMs === Infinity) continue;
       if (entry.deadlineMs <= nowMs) {
         entry.deadlineMs = Infinity;
-        entry.expire(nowMs);
+        this.#expire(entry, nowMs);
       } else {
         this.#link(entry, this.#tickOf(entry.deadlineMs));
       }
+    }
+  }
+
+  #expire(entry: Timed, nowMs: number): void {
+    try {
+      entry.expire(nowMs);
+    } catch (error) {
+      this.#onBug(error);
     }
   }
 

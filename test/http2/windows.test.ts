@@ -111,7 +111,11 @@ interface Rig {
   readonly ended: () => number;
 }
 
-function rig({ streamWindowBytes = 65_535, acknowledges = true } = {}): Rig {
+function rig({
+  streamWindowBytes = 65_535,
+  acknowledges = true,
+  concurrentStreams = 100,
+} = {}): Rig {
   const sink = new Sink();
   const opened = new Map<number, Counted>();
   let ended = 0;
@@ -133,7 +137,7 @@ function rig({ streamWindowBytes = 65_535, acknowledges = true } = {}): Rig {
   };
   const session: Session<null> = new Session(sink, host, {
     isServer: true,
-    limits: { concurrentStreams: 100, streamWindowBytes, connectionWindowBytes: CONNECTION_BYTES },
+    limits: { concurrentStreams, streamWindowBytes, connectionWindowBytes: CONNECTION_BYTES },
   });
   const nothing = Buffer.alloc(0);
   say(session, PREFACE, frame(SETTINGS, 0, 0, nothing));
@@ -490,6 +494,19 @@ describe("whatever frames come", () => {
       }),
       { numRuns: 10 * RUNS },
     );
+  });
+});
+
+describe("streams that are reset by this side", () => {
+  test("are remembered, all that may be open at a time: what was under way is no fault", () => {
+    const { session, sink, opened } = rig({ concurrentStreams: 1000 });
+    for (let id = 1; id < 2000; id += 2) say(session, head(id));
+    for (const stream of opened.values()) session.reset(stream, NO_ERROR);
+    assert.equal(sink.take().length, 1000);
+    for (const id of opened.keys()) session.read(dataOf(10, null, { id }), 19, nowMs);
+    say(session, frame(HEADERS, END_HEADERS | END_STREAM, 1, BLOCK));
+    assert.deepEqual(sink.take(), []);
+    assert.equal(session.over, false);
   });
 });
 

@@ -57,7 +57,10 @@ function sessionTo(
   return new Http2Session(
     {
       events,
-      wheel: new TimerWheel(() => {}),
+      wheel: new TimerWheel(
+        () => {},
+        (error) => assert.fail(error as Error),
+      ),
       outbox: new Outbox(onBug),
       live: new Set(),
       readBuffer: ReadBuffer.ofSize(65_536),

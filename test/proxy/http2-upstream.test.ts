@@ -226,7 +226,10 @@ describe("sessions to a backend", () => {
     const address = { host: "127.0.0.1", port: app.port };
     const endpoint = new Http2Endpoint(address, "", {
       events: events as UpstreamEvents,
-      wheel: new TimerWheel(() => {}),
+      wheel: new TimerWheel(
+        () => {},
+        (error) => assert.fail(error as Error),
+      ),
       outbox: new Outbox((error) => assert.fail(error as Error)),
       live: new Set(),
       readBuffer: ReadBuffer.ofSize(65_536),

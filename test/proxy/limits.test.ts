@@ -305,7 +305,10 @@ describe("the timer wheel", () => {
 
   test("deadlines that move later, earlier, far away, and go", () => {
     const fired: string[] = [];
-    const wheel = new TimerWheel(() => {});
+    const wheel = new TimerWheel(
+      () => {},
+      (error) => assert.fail(error as Error),
+    );
     const start = performance.now();
     const [late, early, far, gone] = ["late", "early", "far", "gone"].map((name) =>
       entry(fired, name),
@@ -334,7 +337,10 @@ describe("the timer wheel", () => {
 
   test("what expires may cancel and schedule its neighbours", () => {
     const fired: string[] = [];
-    const wheel = new TimerWheel(() => {});
+    const wheel = new TimerWheel(
+      () => {},
+      (error) => assert.fail(error as Error),
+    );
     const start = performance.now();
     const second = entry(fired, "second");
     const third = entry(fired, "third");
@@ -352,5 +358,28 @@ describe("the timer wheel", () => {
     assert.deepEqual(fired, ["first"]);
     for (let at = 500; at <= 1200; at += TICK_MS) wheel.advance(start + at);
     assert.deepEqual(fired, ["first", "third"]);
+  });
+
+  test("what raises an exception does so at its own cost", () => {
+    const fired: string[] = [];
+    const bugs: unknown[] = [];
+    const wheel = new TimerWheel(
+      () => {},
+      (error) => bugs.push(error),
+    );
+    const start = performance.now();
+    const bug = new Error("a bug");
+    const bad: Timed = {
+      ...entry(fired, "bad"),
+      expire() {
+        throw bug;
+      },
+    };
+    for (const one of [entry(fired, "first"), bad, entry(fired, "last")]) {
+      wheel.schedule(one, start + 100);
+    }
+    for (let at = 0; at <= 500; at += TICK_MS) wheel.advance(start + at);
+    assert.deepEqual(fired.toSorted(), ["first", "last"]);
+    assert.deepEqual(bugs, [bug]);
   });
 });

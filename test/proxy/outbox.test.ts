@@ -81,7 +81,10 @@ function claimed(): { upstream: Upstream; failures: string[]; ready: () => numbe
     failed: (_upstream, _exchange, code) => failures.push(code),
   };
   const endpoint: Partial<Http1Endpoint> = { inFlight: 1, release() {}, forget() {} };
-  const wheel = new TimerWheel(() => {});
+  const wheel = new TimerWheel(
+    () => {},
+    (error) => assert.fail(error as Error),
+  );
   const outbox = new Outbox(() => {});
   const upstream = new Upstream(endpoint as Http1Endpoint, {
     events: events as UpstreamEvents,
