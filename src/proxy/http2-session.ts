@@ -30,6 +30,11 @@ const SESSION_WINDOW_BYTES = 2 * STREAMS_MAX * STREAM_WINDOW_BYTES;
 /** A session with streams is asked as often whether it is still there, and given up if it is silent. */
 const PING_EVERY_MS = 30_000;
 const PING_ANSWER_MS = 15_000;
+/**
+ * The same where the backend has sent nothing of a response since it was asked. Servers of gRPC take that
+ * once in five minutes, and end the connection of who asks a few times more often (`too_many_pings`).
+ */
+const PING_UNHEARD_MS = 310_000;
 
 export interface Http2Deps extends UpstreamDeps {
   readonly live: Set<Endpoint>;
@@ -57,6 +62,8 @@ export class Http2Session implements SessionHost<KnownResponse>, OutputHost {
   connecting = true;
   /** Whether any request has been answered on it. */
   answered = false;
+  /** Whether anything of a response has come since the last ping. */
+  heard = true;
   readonly openedMs = performance.now();
   /** Streams that were begun on it. */
   requests = 0;
@@ -69,7 +76,8 @@ export class Http2Session implements SessionHost<KnownResponse>, OutputHost {
   readonly #idleTimeoutMs: number;
   readonly #owner: Http2SessionOwner;
   #idleSinceMs = Infinity;
-  #pingAtMs = performance.now() + PING_EVERY_MS;
+  #askedMs = performance.now();
+  /** When the ping was sent after which nothing has come yet, or -1. */
   #pingedMs = -1;
   #gone = false;
   #closed = false;
@@ -249,11 +257,17 @@ export class Http2Session implements SessionHost<KnownResponse>, OutputHost {
     if (this.connecting && nowMs - this.openedMs >= this.#connectTimeoutMs) this.#close(true);
     else if (nowMs - this.#idleSinceMs >= this.#idleTimeoutMs) this.closeIdle();
     else if (this.#pingedMs !== -1 && nowMs - this.#pingedMs > PING_ANSWER_MS) this.#close();
-    else if (nowMs >= this.#pingAtMs && this.usable && this.session.streams.size > 0) {
-      this.#pingedMs = nowMs;
-      this.#pingAtMs = nowMs + PING_EVERY_MS;
-      this.session.ping();
-    }
+    else if (this.usable && this.session.streams.size > 0) this.#ask(nowMs);
+  }
+
+  /** Asks whether the backend is there, if it is time for that. */
+  #ask(nowMs: number): void {
+    const everyMs = this.heard ? PING_EVERY_MS : PING_UNHEARD_MS;
+    if (nowMs - this.#askedMs < everyMs) return;
+    this.#askedMs = nowMs;
+    this.#pingedMs = nowMs;
+    this.heard = false;
+    this.session.ping();
   }
 
   /** Takes no more; what is under way goes on to its end. */

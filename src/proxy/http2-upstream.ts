@@ -171,6 +171,7 @@ export class Http2Upstream extends Stream<KnownResponse> implements UpstreamStre
 
   fieldsCame(list: FieldList, known: KnownResponse | null, ended: boolean): void {
     const { exchange } = this;
+    this.#owner.heard = true;
     if (this.#head !== null) {
       if (ended) this.#takeTrailers(list, known);
       else this.session.streamError(this, PROTOCOL_ERROR);
@@ -241,6 +242,7 @@ export class Http2Upstream extends Stream<KnownResponse> implements UpstreamStre
       this.fail("upstream_invalid");
       return;
     }
+    this.#owner.heard = true;
     this.#owner.events.body(exchange, bytes, { start, end });
     if (this.exchange !== null) this.#owner.events.readDone(this, this.exchange);
   }

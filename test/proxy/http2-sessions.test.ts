@@ -267,21 +267,29 @@ describe("a backend that takes few streams", () => {
 });
 
 describe("a session that is asked whether its backend is there", () => {
-  test("is kept while anything comes, and given up where nothing does", async () => {
-    let backend: FramePeer | undefined;
-    await using app = await frameOrigin((peer, seen) => {
-      backend ??= peer;
-      peer.polite = false;
-      if (seen.type === SETTINGS && seen.flags === 0) {
+  interface Asked extends AsyncDisposable {
+    readonly session: Http2Session;
+    readonly peer: FramePeer;
+    readonly failed: string[];
+    readonly gone: () => number;
+    readonly bytes: () => number;
+  }
+
+  /** A session with one stream whose response has begun; `answers`: pings are answered. */
+  async function asked(answers: boolean): Promise<Asked> {
+    const app = await frameOrigin((peer, seen) => {
+      peer.polite = answers;
+      if (!answers && seen.type === SETTINGS && seen.flags === 0) {
         peer.send(frame(SETTINGS, ACK, 0, Buffer.alloc(0)));
       }
       if (seen.type === HEADERS) peer.headers(seen.id, OK, 0);
     });
     let bytes = 0;
+    let begun = false;
     const failed: string[] = [];
     const events = {
       ready: (upstream, exchange) => upstream.sendHead(exchange, true),
-      head: () => {},
+      head: () => (begun = true),
       readDone: () => {},
       body: (_exchange, _buffer, { start, end }) => (bytes += end - start),
       failed: (_upstream, _exchange, code) => failed.push(code),
@@ -292,19 +300,65 @@ describe("a session that is asked whether its backend is there", () => {
       owner: { streamsMax: Infinity, gone: () => gone++ },
     });
     beginOn(session);
-    await eventually(() => (backend?.of(HEADERS).length ?? 0) === 1);
-    const peer = backend as FramePeer;
+    await eventually(() => begun);
+    return {
+      session,
+      peer: app.peers[0] as FramePeer,
+      failed,
+      gone: () => gone,
+      bytes: () => bytes,
+      [Symbol.asyncDispose]: () => app[Symbol.asyncDispose](),
+    };
+  }
+
+  function pings(peer: FramePeer): number {
+    return peer.of(PING).filter(({ flags }) => flags === 0).length;
+  }
+
+  test("is kept while anything comes, and given up where nothing does", async () => {
+    await using made = await asked(false);
+    const { session, peer } = made;
     const startMs = performance.now();
     session.sweep(startMs + 31_000);
-    await peer.until(() => peer.of(PING).length === 1);
+    await peer.until(() => pings(peer) === 1);
     // The answer to the ping waits behind much that comes slowly.
     peer.data(1, "more");
-    await eventually(() => bytes === 4);
+    await eventually(() => made.bytes() === 4);
     session.sweep(startMs + 50_000);
-    assert.equal(gone, 0);
+    assert.equal(made.gone(), 0);
     session.sweep(startMs + 62_000);
-    await peer.until(() => peer.of(PING).length === 2);
+    await peer.until(() => pings(peer) === 2);
     session.sweep(startMs + 80_000);
-    assert.deepEqual([gone, failed], [1, ["response_truncated"]]);
+    assert.deepEqual([made.gone(), made.failed], [1, ["response_truncated"]]);
+  });
+
+  test("is not asked more often than servers of gRPC take it that have nothing to say", async () => {
+    await using made = await asked(true);
+    const { session, peer } = made;
+    const startMs = performance.now();
+    /** Once this is over, both have read what the other had said before. */
+    const settle = async (): Promise<void> => {
+      for (let turn = 0; turn < 2; turn++) {
+        const before = peer.of(PING).length - pings(peer);
+        peer.ping();
+        await peer.until(() => peer.of(PING).length - pings(peer) > before);
+      }
+    };
+    /** How often it has been asked at these seconds. */
+    const asks = async (...seconds: readonly number[]): Promise<number> => {
+      for (const second of seconds) {
+        session.sweep(startMs + second * 1000);
+        await settle();
+      }
+      return pings(peer);
+    };
+    assert.equal(await asks(20, 31), 1);
+    assert.equal(await asks(62, 93, 150, 330), 1);
+    assert.equal(await asks(342), 2);
+    peer.data(1, "something");
+    await eventually(() => made.bytes() > 0);
+    assert.equal(await asks(360), 2);
+    assert.equal(await asks(373), 3);
+    assert.equal(made.gone(), 0);
   });
 });
