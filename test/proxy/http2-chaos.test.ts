@@ -46,6 +46,7 @@ const TIMEOUTS = {
 };
 
 type Random = () => number;
+type Method = (...args: unknown[]) => void;
 
 function pick<T>(random: Random, list: readonly T[]): T {
   return list[Math.floor(random() * list.length)] as T;
@@ -163,7 +164,7 @@ describe("whatever clients and backends do", () => {
     test(`each stream ends, and is one line of the log: seed ${seed}`, async (t) => {
       const random = seededRandom(seed);
       let taken = 0;
-      const add = Session.prototype.add as (this: Session<unknown>, ...args: unknown[]) => void;
+      const add = Reflect.get(Session.prototype, "add") as Method;
       t.mock.method(
         Session.prototype,
         "add",
@@ -173,7 +174,7 @@ describe("whatever clients and backends do", () => {
         },
       );
       const endpoints = new Set<Endpoint>();
-      const claim = Http2Upstream.prototype.claim;
+      const claim = Reflect.get(Http2Upstream.prototype, "claim");
       t.mock.method(Http2Upstream.prototype, "claim", function (this: Http2Upstream) {
         endpoints.add(this.endpoint);
         claim.call(this);
