@@ -3,8 +3,8 @@
  * is in flight at a time; what is pipelined behind it waits, up to a limit (RFC 9112 §2.2, §9.3.2).
  */
 import type { Socket } from "node:net";
-import { REQUEST_HEAD_BYTES_MAX, type HeadFault } from "../http1/fault.ts";
-import { judgePartialHead, parseRequestHead, RequestHead } from "../http1/request-head.ts";
+import type { HeadFault } from "../http1/fault.ts";
+import { RequestHead } from "../http1/request-head.ts";
 import type { ResponseHead } from "../http1/response-head.ts";
 import { AnswerWriter } from "./answer-writer.ts";
 import { ClientOutput } from "./client-output.ts";
@@ -19,6 +19,7 @@ import { bodyWaitMs, type Plane } from "./plane.ts";
 import type { ReadBuffer } from "./read-buffer.ts";
 import { isSaneId } from "./request-id.ts";
 import { RequestBody } from "./request-body.ts";
+import { RequestReader } from "./request-reader.ts";
 import { respondError } from "./respond.ts";
 import { breakConnection } from "./socket-handle.ts";
 import type { Timed } from "./timer-wheel.ts";
@@ -36,8 +37,6 @@ const CLOSED = 4;
 
 /** Bytes that may wait behind a request in flight. */
 const PIPELINED_BYTES_MAX = 64 * 1024;
-/** How a connection of HTTP/2 begins (RFC 9113 §3.4), as far as it looks like a request. */
-const HTTP2_REQUEST = "PRI * HTTP/2.0\r\n\r\n";
 const NO_BYTES = Buffer.alloc(0);
 const LINGER_BYTES_MAX = 1024 * 1024;
 
@@ -53,14 +52,9 @@ export class Connection implements Timed, Client, ClientConnection {
   readonly #answers: AnswerWriter;
   readonly #options: Http1Options;
   readonly #heads = new HeadMemory();
-  /** Whether no request has been read on this connection. */
-  #first = true;
+  readonly #reader = new RequestReader();
   #state = READY;
   #exchange: Exchange | null = null;
-  #pending: Buffer | null = null;
-  #headStartedMs = -1;
-  /** The one empty line that may stand before a request was dropped. */
-  #emptyLine = false;
   #body: RequestBody | null = null;
   #lingered = 0;
   #handled = false;
@@ -88,7 +82,7 @@ export class Connection implements Timed, Client, ClientConnection {
    */
   read(from: ReadBuffer, length: number): void {
     try {
-      const fresh = this.#state === READY && this.#pending === null;
+      const fresh = this.#state === READY && this.#reader.pending === null;
       if (fresh && !this.#socket.writableNeedDrain) this.#readFresh(from, length);
       else this.#take(Buffer.from(from.bytes.subarray(0, length)));
     } catch (error) {
@@ -115,25 +109,25 @@ export class Connection implements Timed, Client, ClientConnection {
     const known = this.#heads.find(from, length, this.#options.served.value);
     const going = known === null ? this.#readHead(from.bytes, length) : this.#readKnown(known);
     this.#consuming = false;
-    if (going && this.#pending !== null) this.#consume();
+    if (going && this.#reader.pending !== null) this.#consume();
     this.#limitPending();
   }
 
   #take(bytes: Buffer): void {
     switch (this.#state) {
       case READY:
-        this.#keep(bytes);
+        this.#reader.keep(bytes);
         this.#consume();
         this.#limitPending();
         break;
       case BODY:
         this.#setDeadline(bodyWaitMs(this.peer.timeouts, this.#exchange));
-        this.#keep(this.#readBody(bytes));
+        this.#reader.keep(this.#readBody(bytes));
         this.#judgeBody();
         this.#consume();
         break;
       case BUSY:
-        this.#keep(bytes);
+        this.#reader.keep(bytes);
         this.#limitPending();
         break;
       case LINGER:
@@ -146,12 +140,7 @@ export class Connection implements Timed, Client, ClientConnection {
   }
 
   #limitPending(): void {
-    if ((this.#pending?.length ?? 0) > PIPELINED_BYTES_MAX) this.#socket.pause();
-  }
-
-  #keep(bytes: Buffer | null): void {
-    if (bytes === null || bytes.length === 0) return;
-    this.#pending = this.#pending === null ? bytes : Buffer.concat([this.#pending, bytes]);
+    if (this.#reader.pendingBytes > PIPELINED_BYTES_MAX) this.#socket.pause();
   }
 
   /** Works through what has come until a request is in flight or more bytes are needed. */
@@ -159,9 +148,9 @@ export class Connection implements Timed, Client, ClientConnection {
     // An exchange that ends at once comes back here; the loop below goes on in its place.
     if (this.#consuming) return;
     this.#consuming = true;
-    while (this.#state === READY && this.#pending !== null && !this.#socket.writableNeedDrain) {
-      const bytes = this.#pending;
-      this.#pending = null;
+    while (this.#state === READY && this.#reader.pending !== null) {
+      if (this.#socket.writableNeedDrain) break;
+      const bytes = this.#reader.take();
       if (!this.#readHead(bytes, bytes.length)) break;
     }
     this.#consuming = false;
@@ -172,62 +161,34 @@ export class Connection implements Timed, Client, ClientConnection {
    * its head; false where the head is not complete or not valid.
    */
   #readHead(bytes: Buffer, length: number): boolean {
-    // One empty line before a request line is passed over (RFC 9112 §2.2).
-    const empty = length > 1 && bytes[0] === 0x0d && bytes[1] === 0x0a && !this.#emptyLine;
-    const start = empty ? 2 : 0;
-    if (length - start <= 1 && (length === start || bytes[start] === 0x0d)) {
-      if (length > start) this.#pending = Buffer.from(bytes.subarray(0, length));
-      else this.#emptyLine = true;
-      return false;
-    }
-    const nowMs = performance.now();
-    const limit = Math.min(length, start + REQUEST_HEAD_BYTES_MAX);
-    const text = bytes.toString("latin1", start, limit);
-    const blank = text.indexOf("\r\n\r\n");
-    if (blank === -1) {
-      this.#waitForHead(Buffer.from(bytes.subarray(0, length)), text, nowMs);
-      return false;
-    }
-    const head = parseRequestHead(text, blank + 4, this.peer.path);
+    const reader = this.#reader;
+    const head = reader.read(bytes, length, this.peer.path);
     if (typeof head === "string") {
-      if (this.#first && text.startsWith(HTTP2_REQUEST) && this.#options.onHttp2) {
+      if (head === "http2" && this.#options.onHttp2) {
         this.#handOver(Buffer.from(bytes.subarray(0, length)));
+      } else if (head === "more") {
+        // The time for a head begins with its first bytes, and not with an empty line before it.
+        if (reader.startedMs === reader.readAtMs)
+          this.#setDeadline(this.peer.timeouts.requestHeadMs);
       } else {
-        this.#refuse(head, nowMs);
+        this.#refuse(head === "http2" ? "version_unsupported" : head, reader.readAtMs);
       }
       return false;
     }
-    this.#first = false;
-    this.#emptyLine = false;
-    const headEnd = start + blank + 4;
     // Bodies are written without being copied again, so they need bytes of their own.
-    const rest = length === headEnd ? NO_BYTES : Buffer.from(bytes.subarray(headEnd, length));
-    this.#begin(head, { startedMs: nowMs, rest });
+    const { headEnd } = reader;
+    this.#begin(head, headEnd === length ? NO_BYTES : Buffer.from(bytes.subarray(headEnd, length)));
     return true;
   }
 
   /** Begins a request whose head came before, and which has no body. */
   #readKnown(known: KnownHead): boolean {
-    this.#headStartedMs = -1;
-    this.#emptyLine = false;
+    this.#reader.passOver();
     this.#exchange = new Exchange(this, known.head, { startedMs: performance.now(), known });
     this.#state = BUSY;
     this.deadlineMs = Infinity;
     handleKnown(this.#exchange, known);
     return true;
-  }
-
-  #waitForHead(bytes: Buffer, text: string, nowMs: number): void {
-    const http2 = this.#first && HTTP2_REQUEST.startsWith(text);
-    const fault = http2 ? undefined : judgePartialHead(text);
-    if (fault !== undefined) {
-      this.#refuse(fault, nowMs);
-      return;
-    }
-    this.#pending = bytes;
-    if (this.#headStartedMs !== -1) return;
-    this.#headStartedMs = nowMs;
-    this.#setDeadline(this.peer.timeouts.requestHeadMs);
   }
 
   /** The client speaks HTTP/2: socket and bytes go to who speaks it too. */
@@ -240,7 +201,7 @@ export class Connection implements Timed, Client, ClientConnection {
     this.#answers.output.send();
     const { onClosed, onTunnel } = this.#options;
     const client = { socket: this.#socket, direct: this.peer.scheme === "http" };
-    const tunnel = new Tunnel(x, { client, upstream, early: this.#pending, onClosed });
+    const tunnel = new Tunnel(x, { client, upstream, early: this.#reader.pending, onClosed });
     this.#letGo();
     onTunnel(this, tunnel);
     return tunnel;
@@ -249,7 +210,7 @@ export class Connection implements Timed, Client, ClientConnection {
   /** Another has the socket from now on. */
   #letGo(): void {
     this.#state = CLOSED;
-    this.#pending = null;
+    this.#reader.pending = null;
     this.#exchange = null;
     this.plane.wheel.cancel(this);
   }
@@ -265,8 +226,9 @@ export class Connection implements Timed, Client, ClientConnection {
 
   #newExchange(head: RequestHead, startedMs: number): Exchange {
     const x = new Exchange(this, head, { startedMs, known: null });
-    if (this.#headStartedMs !== -1) x.requestHeadMs = startedMs - this.#headStartedMs;
-    this.#headStartedMs = -1;
+    const reader = this.#reader;
+    if (reader.startedMs !== -1) x.requestHeadMs = startedMs - reader.startedMs;
+    reader.startedMs = -1;
     const presented = head.header("x-request-id");
     x.presentedId = presented !== undefined;
     if (presented !== undefined && isSaneId(presented)) x.presentedAs = presented;
@@ -274,12 +236,13 @@ export class Connection implements Timed, Client, ClientConnection {
     return x;
   }
 
-  #begin(head: RequestHead, { startedMs, rest }: { startedMs: number; rest: Buffer }): void {
-    const x = this.#newExchange(head, startedMs);
+  /** Begins the request of a head; `rest` is what came behind it. */
+  #begin(head: RequestHead, rest: Buffer): void {
+    const x = this.#newExchange(head, this.#reader.readAtMs);
     if (!head.hasBody) {
       this.#state = BUSY;
       this.deadlineMs = Infinity;
-      this.#keep(rest);
+      this.#reader.keep(rest);
       const served = this.#options.served.value;
       handle(x, served);
       this.#heads.note(x, served);
@@ -289,7 +252,7 @@ export class Connection implements Timed, Client, ClientConnection {
     this.#handled = false;
     this.#body = new RequestBody(x);
     this.#setDeadline(bodyWaitMs(this.peer.timeouts, this.#exchange));
-    this.#keep(this.#readBody(rest));
+    this.#reader.keep(this.#readBody(rest));
     this.#judgeBody();
   }
 
@@ -338,7 +301,7 @@ export class Connection implements Timed, Client, ClientConnection {
   resume(): void {
     if (this.#state === CLOSED || !this.#socket.isPaused()) return;
     if (this.#state === BODY) this.#setDeadline(bodyWaitMs(this.peer.timeouts, this.#exchange));
-    if ((this.#pending?.length ?? 0) <= PIPELINED_BYTES_MAX) this.#socket.resume();
+    if (this.#reader.pendingBytes <= PIPELINED_BYTES_MAX) this.#socket.resume();
   }
 
   sendContinue(): void {
@@ -408,20 +371,24 @@ export class Connection implements Timed, Client, ClientConnection {
     if (this.#state === CLOSED) return;
     this.flush();
     // What was meant for a tunnel that did not come about is no request.
-    if (this.#answers.closeAfter || this.plane.draining || (x.upgrade && this.#pending !== null)) {
+    if (
+      this.#answers.closeAfter ||
+      this.plane.draining ||
+      (x.upgrade && this.#reader.pending !== null)
+    ) {
       this.#linger();
       return;
     }
     this.#state = READY;
     this.plane.wheel.schedule(this, nowMs + this.peer.timeouts.clientIdleMs);
     if (this.#socket.isPaused()) this.#socket.resume();
-    if (this.#pending !== null) this.#consume();
+    if (this.#reader.pending !== null) this.#consume();
   }
 
   /** Closes this side and gives the client time to read the answer and close its own. */
   #linger(): void {
     this.#state = LINGER;
-    this.#pending = null;
+    this.#reader.pending = null;
     const { lingerMs, clientStallMs } = this.peer.timeouts;
     const sent = this.#answers.output.end(() => {
       if (this.#state === LINGER) this.#setDeadline(lingerMs);
@@ -436,8 +403,8 @@ export class Connection implements Timed, Client, ClientConnection {
 
   expire(nowMs: number): void {
     const x = this.#exchange;
-    if (this.#state === READY && this.#pending !== null) {
-      this.#pending = null;
+    if (this.#state === READY && this.#reader.pending !== null) {
+      this.#reader.pending = null;
       this.#refuse("request_timed_out", nowMs);
     } else if (this.#state === BODY && x !== null && !this.#socket.writableNeedDrain) {
       cancelAttempt(x);
@@ -479,7 +446,7 @@ export class Connection implements Timed, Client, ClientConnection {
     if (this.#state === CLOSED) return;
     this.#answers.output.close();
     this.#state = CLOSED;
-    this.#pending = null;
+    this.#reader.pending = null;
     this.plane.wheel.cancel(this);
     if (reset) breakConnection(this.#socket);
     else this.#socket.destroy();
@@ -495,6 +462,6 @@ export class Connection implements Timed, Client, ClientConnection {
   }
 
   closeIdle(): void {
-    if (this.#state === READY && this.#pending === null) this.#linger();
+    if (this.#state === READY && this.#reader.pending === null) this.#linger();
   }
 }
