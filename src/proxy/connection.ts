@@ -298,6 +298,12 @@ export class Connection implements Timed, Client, ClientConnection {
     forwardEnd(x);
   }
 
+  /** Limits how long the next piece of the body may take, unless it is the backend that is waited for. */
+  #waitForBody(): void {
+    if (this.#socket.isPaused()) this.deadlineMs = Infinity;
+    else this.#setDeadline(bodyWaitMs(this.peer.timeouts, this.#exchange));
+  }
+
   resume(): void {
     if (this.#state === CLOSED || !this.#socket.isPaused()) return;
     if (this.#state === BODY) this.#setDeadline(bodyWaitMs(this.peer.timeouts, this.#exchange));
@@ -362,6 +368,7 @@ export class Connection implements Timed, Client, ClientConnection {
       return;
     }
     if (this.#state === BUSY) this.deadlineMs = Infinity;
+    else this.#waitForBody();
     resumeResponse(x);
   }
 

@@ -155,6 +155,34 @@ describe("clients that do not read", () => {
   });
 });
 
+test("a client whose body waits for the backend is not late because it once read slowly", async () => {
+  const half = Buffer.alloc(16 * 1024 * 1024, "x");
+  await using app = await rawOrigin((socket, text) => {
+    if (!text.startsWith("POST")) return;
+    // It answers at once, and takes no more of the body.
+    socket.pause();
+    socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${2 * half.length}\r\n\r\n`);
+    socket.write(half);
+  });
+  const { lines, accessLog } = lineLog();
+  const timeouts = { clientStallMs: SHORT_MS };
+  const pool = { responseHeadTimeoutMs: SHORT_MS * 2 };
+  const parts = oneRoute({ stable: [app.port], pool });
+  await using gateway = await testGateway({ parts, timeouts, accessLog });
+  using client = new RawClient(gateway.port);
+  client.socket.on("data", () => {
+    client.socket.pause();
+    setImmediate(() => client.socket.resume());
+  });
+  client.send(`POST / HTTP/1.1\r\nHost: app\r\nContent-Length: ${half.length}\r\n\r\n`);
+  client.socket.write(half.subarray(1));
+  await client.until(({ received }) => received.length > half.length, LARGE_MS_MAX);
+  await outwait(gateway.port, "upstream_head_timeout");
+  app.sockets[0]?.write(half);
+  await eventually(() => lines.length === 2, LARGE_MS_MAX);
+  assert.match(lines[1] ?? "", /"method":"POST".*"status":200,"reason":"ok"/);
+});
+
 test("what came while the thread stood still is read before anybody is late", async () => {
   const { lines, accessLog } = lineLog();
   const head = "HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n";
