@@ -51,6 +51,15 @@ test("what follows CONNECT is not taken for a request", async () => {
   assert.equal(app.requests.length, 0);
 });
 
+test("a method that is not served is told which are", async () => {
+  await using gateway = await testGateway({ parts: oneRoute({ stable: [] }) });
+  using client = new RawClient(gateway.port);
+  client.send("TRACE / HTTP/1.1\r\nHost: app\r\n\r\n");
+  const answer = await client.responses(1);
+  assert.match(answer, /^HTTP\/1\.1 405 /);
+  assert.match(answer, /\r\nallow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n/);
+});
+
 test("a body that came in very many pieces before there was a connection arrives whole", async () => {
   await using app = await origin();
   await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port] }) });

@@ -18,6 +18,7 @@ import {
 } from "@grpc/grpc-js";
 import { SERVED, type TestCertificate } from "../support/certificates.ts";
 import { STABLE, oneRoute, testGateway, type TestGateway } from "../support/gateway.ts";
+import { Http2Client, http2Origin } from "../support/http2.ts";
 import { privateKeys, secureParts } from "../support/secure.ts";
 import { eventually, rawOrigin } from "../support/upstream.ts";
 import { HEADERS } from "../../src/http2/frame.ts";
@@ -330,7 +331,22 @@ describe("gRPC", () => {
     assert.equal((await client.unary("still")).value, "still!");
   });
 
-  test("grpc-timeout limits the request's time, at the gateway too", async () => {
+  test("a call's own deadline ends it at the gateway, whoever waits on", async () => {
+    // A client and a server of gRPC would each cancel the call by themselves.
+    await using app = await http2Origin(() => {});
+    await using gateway = await gatewayTo([app.port]);
+    using client = new Http2Client(gateway.port);
+    const answer = await client.get({
+      ":method": "POST",
+      ":path": SERVICE.unary.path,
+      "content-type": "application/grpc",
+      "grpc-timeout": "100m",
+    });
+    assert.equal(answer.headers["grpc-status"], String(status.DEADLINE_EXCEEDED));
+    assert.equal(gateway.metric("timeout", STABLE), 1);
+  });
+
+  test("a deadline of the client's reaches the backend, which is told of its end", async () => {
     await using app = await backend();
     await using gateway = await gatewayTo([app.port]);
     using client = caller(gateway);

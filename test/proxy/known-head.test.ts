@@ -58,6 +58,39 @@ describe("requests that repeat", () => {
     assert.doesNotMatch(rest[0] ?? "", /\nX\n/);
   });
 
+  test("an answer that ends its connection ends it each time", async () => {
+    const seen: number[] = [];
+    await using app = await rawOrigin((socket, _text, connection) => {
+      seen.push(connection);
+      socket.write(plain("ok", "Connection: close\r\n"));
+    });
+    await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port] }) });
+    using client = new RawClient(gateway.port);
+    await ask(client, GET, 6);
+    assert.deepEqual(seen, [0, 1, 2, 3, 4, 5]);
+  });
+
+  test("an answer to try again after is tried again after each time", async () => {
+    const retry = {
+      attempts: 1,
+      statusCodes: [[404, 404]],
+      grpcCodes: [],
+      on: [],
+      backoffBaseMs: 1,
+      backoffMaxMs: 1,
+    } as const;
+    let seen = 0;
+    await using app = await scripted(() => {
+      seen++;
+      return plain("no").replace("200 OK", "404 Not Found");
+    });
+    const parts = oneRoute({ stable: [app.port], rule: { retry } });
+    await using gateway = await testGateway({ parts });
+    using client = new RawClient(gateway.port);
+    assert.match(await ask(client, GET, 6), /^HTTP\/1\.1 404 /);
+    assert.equal(seen, 12);
+  });
+
   test("a byte more, less or other is another request", async () => {
     await using app = await origin((request, response) => response.end(request.url));
     await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port] }) });

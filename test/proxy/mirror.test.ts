@@ -67,6 +67,19 @@ describe("mirrors", () => {
     );
   });
 
+  test("get a copy of each request of a connection that sends the same again", async () => {
+    await using app = await origin();
+    await using shadow = await origin();
+    await using gateway = await testGateway({ parts: partsWith(app.port, shadow.port) });
+    using client = new RawClient(gateway.port);
+    for (let count = 1; count <= 6; count++) {
+      client.send("GET /a HTTP/1.1\r\nHost: app\r\n\r\n");
+      await client.responses(count);
+    }
+    await eventually(() => gateway.metric("mirrorDelivered") === 6);
+    assert.equal(shadow.requests.length, 6);
+  });
+
   test("get the request as the backend gets it, with its body, and their answer goes nowhere", async () => {
     await using app = await origin();
     await using shadow = await origin((_request, response) => {

@@ -279,13 +279,27 @@ describe("responses", () => {
     await using app = await rawOrigin((socket, text) => {
       if (text.startsWith("POST"))
         socket.write("HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno");
+      if (text.startsWith("GET")) socket.write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     });
     await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port] }) });
     using client = new RawClient(gateway.port);
     client.send("POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 100000\r\n\r\npart");
     const text = await client.until(({ ended }) => ended);
     assert.match(text, /^HTTP\/1\.1 413 Too Large\r\n.*connection: close\r\n\r\nno$/is);
+    using next = new RawClient(gateway.port);
+    next.send(GET);
+    await next.responses(1);
+    assert.equal(app.sockets.length, 2);
     await eventually(() => app.sockets[0]?.destroyed === true);
+  });
+
+  test("a chunked body that is wrong from its beginning is an error, and not broken off", async () => {
+    const head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    await using app = await rawOrigin((socket) => socket.write(`${head}5\r\nhello\r\nx\r\n`));
+    await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port] }) });
+    using client = new RawClient(gateway.port);
+    client.send(GET);
+    assert.match(await client.responses(1), /^HTTP\/1\.1 502 .*upstream_invalid/s);
   });
 
   test("an upstream that is faster than its client waits", async () => {

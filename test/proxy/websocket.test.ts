@@ -84,6 +84,16 @@ async function handshaken(answer = SWITCH) {
 }
 
 describe("a real client and a real server", () => {
+  test("a backend that speaks HTTP/2 cannot become one", async () => {
+    await using app = await rawOrigin(() => {});
+    const parts = oneRoute({ stable: [app.port], pool: { protocol: "h2c" } });
+    await using gateway = await testGateway({ parts });
+    using client = new RawClient(gateway.port);
+    client.send(ASK);
+    assert.match(await client.responses(1), /^HTTP\/1\.1 501 .*upgrade_unsupported/s);
+    assert.equal(app.sockets.length, 0);
+  });
+
   test("messages of every size come back as they went, compressed ones too", async () => {
     await using app = await echoServer();
     await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port] }) });
