@@ -73,6 +73,8 @@ describe("Unix sockets", { skip: lacks("curl") }, () => {
     assert.equal(existsSync(file), true);
     await using second = await Sluice.start({ workers: 2, dataDirectory });
     await eventually("it serves again", async () => (await ask()) === "ok");
+    // The socket is one worker's; the other one does not try to have it, too.
+    assert.doesNotMatch(second.output, /Cannot listen|in use/);
     const { spec } = shop.gateway(await freePort()) as { spec?: object };
     await second.apply({ ...onPath(), ...(spec !== undefined && { spec }) });
     await eventually("the path is gone with the address", () => !existsSync(file) || undefined);

@@ -1,8 +1,11 @@
 /** The loop from resources to traffic writes every status in the end, whoever writes meanwhile. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer, type AddressInfo } from "node:net";
 import { test } from "node:test";
 import { MessageChannel } from "node:worker_threads";
 import { type Clock, systemClock } from "../../src/base/clock.ts";
+import type { JsonObject } from "../../src/base/json.ts";
 import { seededRandom } from "../../src/base/random.ts";
 import { createDelivery, type Delivery, type Publishable } from "../../src/delivery/delivery.ts";
 import { ProgramLoop } from "../../src/process/program-loop.ts";
@@ -21,8 +24,8 @@ import { settle, VirtualClock } from "../support/clock.ts";
 import * as shop from "../support/shop.ts";
 import { closedPort, eventually } from "../support/upstream.ts";
 
-/** A delivery whose workers have every socket and acknowledge when they are told to. */
-function fakeDelivery() {
+/** A delivery whose workers have these sockets and acknowledge when they are told to. */
+function fakeDelivery(isHeld: (key: string) => boolean) {
   let acknowledge = (): void => undefined;
   const failures = new Map<string, string>();
   let published = "";
@@ -30,7 +33,7 @@ function fakeDelivery() {
     generation: 0,
     acknowledgedGeneration: 0,
     readyCount: 1,
-    isHeld: () => true,
+    isHeld,
     failures: () => new Map(failures),
     publish: ({ parts }: Publishable) => {
       const before = published;
@@ -49,12 +52,15 @@ function fakeDelivery() {
   return { delivery: delivery as unknown as Delivery, failures, acknowledge: () => acknowledge() };
 }
 
-async function world(wrap: (store: Store) => Store = (store) => store) {
+async function world(
+  wrap: (store: Store) => Store = (store) => store,
+  isHeld: (key: string) => boolean = () => true,
+) {
   const clock = new VirtualClock();
   const store = openSqliteStore({ path: ":memory:", clock });
   const resources = [shop.gateway(8080), shop.route(), shop.backend("1", 9)];
   await store.commit(resources.map((resource) => ({ op: "create", resource })));
-  const { delivery, failures, acknowledge } = fakeDelivery();
+  const { delivery, failures, acknowledge } = fakeDelivery(isHeld);
   const told: string[] = [];
   const tell = (_fields: object, message: string): void => void told.push(message);
   const log = { info: tell, warn: tell, error: tell };
@@ -238,6 +244,27 @@ test("an address that is not this host's, where the port is ours already, is tol
   await store.commit([{ op: "update", resource: { ...on("odd", "127.0.0.1"), metadata } }]);
   await eventually(() => programmedOf(odd())?.status === "True");
   loop.close();
+  store.close();
+});
+
+test("a port that another program has is told, though an address of ours overlaps", async (t) => {
+  const other = createServer().listen(0, "127.0.0.1");
+  t.after(() => other.close());
+  await once(other, "listening");
+  const { port } = other.address() as AddressInfo;
+  const isHeld = (key: string): boolean => key === "socket/127.0.0.1:8080";
+  const { store, started, acknowledge } = await world(undefined, isHeld);
+  acknowledge();
+  await started;
+  const { addresses: _addresses, ...everywhere } = shop.gateway(port)["spec"] as JsonObject;
+  const metadata = { name: "everywhere", namespace: shop.NAMESPACE };
+  const resource = { ...shop.gateway(port), metadata, spec: everywhere };
+  await store.commit([{ op: "create", resource }]);
+  await eventually(() => {
+    acknowledge();
+    const { status } = store.get("Gateway", shop.NAMESPACE, "everywhere") as Resource;
+    return JSON.stringify(status ?? {}).includes("is in use by another program");
+  });
   store.close();
 });
 
