@@ -4,6 +4,7 @@ import { isatty } from "node:tty";
 import { createLogger, type LogLevel } from "../base/log.ts";
 import type { AccessLogOptions } from "../process/messages.ts";
 import { StartError, Supervisor } from "../process/supervisor.ts";
+import { sizeThreadPool } from "../process/thread-pool.ts";
 import { lockDataDirectory } from "../store/lock.ts";
 import type { TraceSettings } from "../trace/settings.ts";
 import { CommandError, EXIT } from "./exit.ts";
@@ -47,6 +48,7 @@ export function defaultWorkers(): number {
 /** Starts Sluice and resolves once traffic is served. Throws CommandError with what to do about it. */
 export async function serve(options: ServeOptions): Promise<Running> {
   outliveReader();
+  sizeThreadPool(availableParallelism());
   const hangup = Promise.withResolvers<Asked>();
   const asked = untilAsked(hangup.promise);
   const release = lock(options.dataDirectory);
