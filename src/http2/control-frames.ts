@@ -38,7 +38,6 @@ export function readPriority<K>(
     return;
   }
   const wrongSize = end - start !== 5;
-  // Priorities of RFC 7540 are deprecated, and followed by nobody; their frames are still judged.
   if (!wrongSize && identifierAt(bytes, start) !== id) {
     session.idleFrame();
     return;

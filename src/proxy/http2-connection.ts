@@ -195,6 +195,11 @@ export class Http2Connection
     this.#nextSent = (this.#nextSent + 1) % HEADS_MAX;
   }
 
+  /** Writes that the client has taken: as long as it takes any it is slow, and not gone. */
+  get writesTaken(): number {
+    return this.#output.taken;
+  }
+
   emptied(): void {
     if (this.session.left) this.#finish();
     else if (this.session.leaving) this.#setDeadline(this.peer.timeouts.lingerMs);

@@ -31,6 +31,8 @@ export class Http2Output implements FrameSink, Sender {
   bytes: Buffer = NOTHING;
   at = 0;
   serial = 0;
+  /** Writes that the peer has taken. */
+  taken = 0;
   readonly #socket: Socket;
   readonly #writer: TextWriter;
   readonly #outbox: Outbox;
@@ -129,6 +131,7 @@ export class Http2Output implements FrameSink, Sender {
         give(bytes);
         this.#left = 0;
         this.#writingBytes = 0;
+        this.taken++;
         this.#afterWrite();
       } else {
         this.#writing.push(piece);
@@ -153,6 +156,7 @@ export class Http2Output implements FrameSink, Sender {
   }
 
   #taken(): void {
+    this.taken++;
     if (--this.#left > 0 || this.#closed) return;
     for (const piece of this.#writing) give(piece);
     this.#writing = [];

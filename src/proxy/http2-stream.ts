@@ -38,6 +38,8 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
   readonly peer: Peer;
   readonly #connection: Http2Connection;
   #exchange: Exchange | null = null;
+  /** Of the connection, when the client began to be waited for. */
+  #writesTaken = 0;
   /** When the client last said something of its body. */
   #bodyMs = 0;
   /** The request is malformed: the stream is reset once that is answered (RFC 9113 §8.1.1). */
@@ -226,7 +228,7 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
   flush(): boolean {
     if (this.closed || (!this.waits && !this.session.sink.full)) return true;
     this.session.waiting.add(this);
-    this.#setDeadline(this.peer.timeouts.clientStallMs);
+    this.#awaitClient();
     return false;
   }
 
@@ -259,7 +261,7 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
     this.#exchange = null;
     this.#overlong = x.reason === "body_too_large" && x.attempts > 0;
     if (this.closed) return;
-    if (this.waits) this.#setDeadline(this.peer.timeouts.clientStallMs);
+    if (this.waits) this.#awaitClient();
     else this.#endExchange();
   }
 
@@ -272,6 +274,12 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
     // What is left of the request is not wanted any more (RFC 9113 §8.1).
     else if (this.#overlong) this.session.resetProvoked(this, NO_ERROR);
     else this.session.reset(this, NO_ERROR);
+  }
+
+  /** What was said has to wait for the client, which has so long to take some of it. */
+  #awaitClient(): void {
+    this.#writesTaken = this.#connection.writesTaken;
+    this.#setDeadline(this.peer.timeouts.clientStallMs);
   }
 
   #setDeadline(afterMs: number): void {
@@ -295,6 +303,9 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
       const dueMs = this.#bodyDueMs(x);
       if (dueMs > nowMs) this.plane.wheel.schedule(this, dueMs);
       else this.overdue();
+    } else if (this.sendWindow > 0 && this.#writesTaken !== this.#connection.writesTaken) {
+      // It is its turn once the others have had theirs: the connection is slow, and does not stand still.
+      this.#awaitClient();
     } else {
       this.session.reset(this, CANCEL);
       this.#leave("client_stalled");

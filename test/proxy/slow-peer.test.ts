@@ -3,10 +3,14 @@
  * silent for ever.
  */
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { describe, test } from "node:test";
+import { DATA, RST_STREAM, SETTINGS_INITIAL_WINDOW_SIZE } from "../../src/http2/frame.ts";
 import type { AccessLog } from "../../src/proxy/access-log.ts";
+import { FramePeer, GET as HTTP2_GET } from "../support/frames.ts";
 import { oneRoute, STABLE, testGateway } from "../support/gateway.ts";
-import { eventually, RawClient, rawOrigin, statuses } from "../support/upstream.ts";
+import { eventually, origin, RawClient, rawOrigin, statuses } from "../support/upstream.ts";
 
 const GET = "GET / HTTP/1.1\r\nHost: app\r\n\r\n";
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -37,6 +41,81 @@ async function outwait(port: number, code: string): Promise<void> {
   client.send(GET);
   assert.match(await client.responses(1), new RegExp(`^HTTP/1.1 504 .*${code}`, "s"));
 }
+
+describe("a client of HTTP/2 whose connection is slow", () => {
+  /** Passes on what a gateway says, a little at a time; stops for good once it is told so. */
+  async function slowRelay(
+    port: number,
+  ): Promise<AsyncDisposable & { port: number; stop(): void }> {
+    const timers: NodeJS.Timeout[] = [];
+    const sockets: Socket[] = [];
+    const server = createServer((client) => {
+      const gateway = connect(port, "127.0.0.1");
+      sockets.push(client, gateway);
+      for (const socket of [client, gateway]) socket.on("error", () => {});
+      client.pipe(gateway);
+      timers.push(
+        setInterval(() => {
+          const bytes = gateway.read() as Buffer | null;
+          if (bytes !== null) client.write(bytes);
+        }, 10),
+      );
+    });
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    const stop = (): void => timers.forEach((timer) => clearInterval(timer));
+    return {
+      port: (server.address() as AddressInfo).port,
+      stop,
+      async [Symbol.asyncDispose]() {
+        stop();
+        for (const socket of sockets) socket.destroy();
+        server.close();
+        await once(server, "close");
+      },
+    };
+  }
+
+  const STREAMS = 90;
+  const BODY = "x".repeat(250_000);
+
+  async function slowClient(port: number): Promise<FramePeer> {
+    const peer = FramePeer.client(port, [[SETTINGS_INITIAL_WINDOW_SIZE, 2 ** 30]]);
+    peer.window(0, 2 ** 30);
+    for (let id = 1; id < 2 * STREAMS; id += 2) peer.headers(id, HTTP2_GET);
+    return peer;
+  }
+
+  test("gets all of many responses, each of which has to wait for the others", async () => {
+    await using app = await origin((_request, response) => response.end(BODY));
+    await using gateway = await testGateway({
+      parts: oneRoute({ stable: [app.port] }),
+      timeouts: { clientStallMs: 600 },
+    });
+    await using relay = await slowRelay(gateway.port);
+    using peer = await slowClient(relay.port);
+    let ended = 0;
+    await peer.until(({ frames }) => {
+      ended = frames.filter(({ type, flags }) => type === DATA && (flags & 1) !== 0).length;
+      return ended + peer.of(RST_STREAM).length === STREAMS;
+    }, 60_000);
+    assert.equal(ended, STREAMS);
+    assert.equal(gateway.metric("clientGone"), 0);
+  });
+
+  test("is given up once it takes nothing at all", async () => {
+    await using app = await origin((_request, response) => response.end(BODY));
+    await using gateway = await testGateway({
+      parts: oneRoute({ stable: [app.port] }),
+      timeouts: { clientStallMs: SHORT_MS },
+    });
+    await using relay = await slowRelay(gateway.port);
+    using peer = await slowClient(relay.port);
+    await peer.until(({ frames }) => frames.some(({ type }) => type === DATA));
+    relay.stop();
+    await eventually(() => gateway.metric("clientGone") > 0, 20_000);
+  });
+});
 
 describe("clients that are slow with their bodies", () => {
   test("the limit of the response's head begins with the end of the request", async () => {
