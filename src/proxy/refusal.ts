@@ -3,6 +3,7 @@
  * them. It hears of the first at once, and of those that follow once a minute for each socket and reason:
  * whoever knocks at ports must not fill it.
  */
+import { isIPv6 } from "node:net";
 import type { PartKey } from "../compile/program.ts";
 import {
   REFUSALS,
@@ -11,6 +12,7 @@ import {
   type MetricRecorder,
   type Refusal,
 } from "../shared/metrics.ts";
+import { plainAddress } from "./client-address.ts";
 
 /** How often the log is told of more of the same. */
 const TELL_MS = 60_000;
@@ -89,9 +91,17 @@ export class Refusals {
     which: string,
     { reason, place, client }: Pick<Recent, "reason" | "place" | "client">,
   ): void {
-    const where = place === "" ? "a socket that is gone" : place.slice(place.indexOf("/") + 1);
+    const from = `${which}from ${plainAddress(client)}`;
     this.#options.tell(
-      `Refused ${what} to ${where}, ${which}from ${client} (${reason}): ${MEANINGS[reason]}`,
+      `Refused ${what} to ${placeText(place)}, ${from} (${reason}): ${MEANINGS[reason]}`,
     );
   }
+}
+
+/** The address and port in the key of a socket part, as a URL has them. */
+function placeText(place: PartKey): string {
+  if (place === "") return "a socket that is gone";
+  const text = place.slice("socket/".length);
+  const address = text.slice(0, text.lastIndexOf(":"));
+  return isIPv6(address) ? `[${address}]${text.slice(address.length)}` : text;
 }

@@ -149,6 +149,26 @@ describe("what is refused", () => {
   });
 });
 
+test("addresses are spelled as people spell them", () => {
+  const lines: string[] = [];
+  const metrics = new MetricRecorder(allocateSharedMemory(1).metrics, 0);
+  const refusals = new Refusals({ metrics, tell: (line) => lines.push(line.replace(/ \(.*/, "")) });
+  for (const [place, client] of [
+    ["socket/:::443", "::ffff:192.0.2.1"],
+    ["socket/2001:db8::1:443", "2001:db8::2"],
+    ["socket/unix:/run/s.sock:80", "unix:"],
+    ["", "192.0.2.1"],
+  ] as const) {
+    refusals.note("handshake", { place, client });
+  }
+  assert.deepEqual(lines, [
+    "Refused a connection to [::]:443, from 192.0.2.1",
+    "Refused a connection to [2001:db8::1]:443, from 2001:db8::2",
+    "Refused a connection to unix:/run/s.sock:80, from unix:",
+    "Refused a connection to a socket that is gone, from 192.0.2.1",
+  ]);
+});
+
 test("the log hears of the first at once, and of those that follow once a minute", () => {
   const lines: string[] = [];
   const metrics = new MetricRecorder(allocateSharedMemory(1).metrics, 0);
