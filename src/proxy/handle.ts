@@ -17,6 +17,7 @@ import { HTTP2 } from "../http2/request.ts";
 import type { KnownHead } from "./known-head.ts";
 import { startCopies } from "./mirror.ts";
 import { handleModels } from "./models.ts";
+import type { Peer } from "./peer.ts";
 import type { RequestFields } from "./request-fields.ts";
 import { redirectLocation, rewriteTarget } from "./rewrite.ts";
 import {
@@ -134,9 +135,7 @@ function permit(x: Exchange): boolean {
     respondError(x, "connect_unsupported");
   } else if (head.method === "TRACE") {
     respondError(x, "method_refused");
-  } else if (head.asksHttps && x.peer.scheme === "http") {
-    // What is to be asked for securely is not given in the clear, but where a proxy that is trusted has
-    // told that its client speaks HTTPS (RFC 9110 §7.4).
+  } else if (head.asksHttps && !isAskedSecurely(x.peer)) {
     respondError(x, "misdirected");
   } else if (head.upgrade !== "" && !permitUpgrade(x)) {
     return false;
@@ -152,6 +151,15 @@ function permit(x: Exchange): boolean {
     return true;
   }
   return false;
+}
+
+/**
+ * Whether what is to be asked for securely may be given (RFC 9110 §7.4): over TLS, where a proxy that is
+ * trusted has told that its client speaks it, and where only a balancer connects, which ends TLS without
+ * a word about it.
+ */
+function isAskedSecurely({ scheme, settings }: Peer): boolean {
+  return scheme === "https" || settings?.proxyProtocol === "required";
 }
 
 /** RFC 9110 §15.4.8: method and body stay. */

@@ -202,6 +202,28 @@ describe("a request that is asked for securely", () => {
   });
 });
 
+test("a balancer that ends TLS and passes bytes on is believed about :scheme", async () => {
+  await using app = await origin();
+  const parts = oneRoute({ stable: [app.port] });
+  const client = { type: "client", key: "client/a", proxyProtocol: "required" } as const;
+  await using gateway = await testGateway({
+    parts: [client, { ...(parts[0] as SocketPart), client: client.key }, ...parts.slice(1)],
+  });
+  using peer = new FramePeer(connect(gateway.port, "127.0.0.1"));
+  peer.socket.write("PROXY TCP4 192.0.2.1 198.51.100.2 5000 443\r\n");
+  peer.socket.write(PREFACE);
+  peer.settings([]);
+  for (const [index, scheme] of ["https", "https", "http"].entries()) {
+    const id = 2 * index + 1;
+    peer.headers(
+      id,
+      GET.map(([name, value]) => [name, name === ":scheme" ? scheme : value]),
+    );
+    await peer.until(() => peer.ended(id));
+    assert.equal(peer.of(HEADERS, id)[0]?.said.slice(0, 3), "200");
+  }
+});
+
 describe("a head that is refused", () => {
   const head: Fields = GET.map(([name, value]) => [name, name === ":method" ? "HEAD" : value]);
   const refused: [what: string, fields: Fields][] = [
