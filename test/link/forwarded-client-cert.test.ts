@@ -26,7 +26,10 @@ const client = certificate(
   "URI:spiffe://shop.example/ns/web/sa/app,DNS:app.example,DNS:www.app.example,IP:192.0.2.1",
 );
 const own = certificate("/CN=edge", "URI:spiffe://shop.example/edge,DNS:edge.example");
-const odd = certificate('/CN=a"b;c=d\\\\e/O=ä', "URI:spiffe://x/a;b=c");
+const odd = certificate(
+  '/CN=a"b;c=d\\\\e/O=ä',
+  String.raw`URI:spiffe://x/a;b=c,URI:spiffe://x/q\"u\\v`,
+);
 const HASH = `Hash=${client.fingerprint256.replaceAll(":", "").toLowerCase()}`;
 
 test("the hash alone, and who was spoken to", () => {
@@ -64,7 +67,10 @@ test("certificates in PEM are escaped as in a URL", () => {
 test("odd names stay in their quotes", () => {
   const element = clientCertElement({ client: odd, chain: [], own: undefined }, ["Subject", "URI"]);
   const [, rest = ""] = /^Hash=[0-9a-f]{64};(.*)$/.exec(element) ?? [];
-  assert.match(rest, /^Subject="(?:[^"\\]|\\.)*";URI="spiffe:\/\/x\/a;b=c"$/);
+  assert.match(
+    rest,
+    /^Subject="(?:[^"\\]|\\.)*";URI="spiffe:\/\/x\/a;b=c";URI="spiffe:\/\/x\/q\\"u\\\\v"$/,
+  );
   assert.match(rest, /^[ -~]+$/);
 });
 

@@ -3,9 +3,20 @@
  * phase took; as JSON or by a template; all requests or a share; through a rotation of its file.
  */
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, renameSync, rmSync, existsSync, unlinkSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readSync,
+  renameSync,
+  rmSync,
+  unlinkSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { describe, test } from "node:test";
@@ -314,6 +325,33 @@ test("workers that share a standard output tear none of each other's lines", asy
   for (const line of lines) assert.doesNotThrow(() => JSON.parse(line), line);
   const droppedSum = dropped.split("\n").reduce((sum, count) => sum + Number(count), 0);
   assert.equal(lines.length + droppedSum, 24_000);
+});
+
+test("a destination that takes nothing costs lines, and no more memory than the log has", async () => {
+  const folder = mkdtempSync(path.join(tmpdir(), "sluice-log-"));
+  const pipe = path.join(folder, "pipe");
+  execFileSync("mkfifo", [pipe]);
+  const reader = openSync(pipe, constants.O_RDWR | constants.O_NONBLOCK);
+  const log = openAccessLog(pipe, systemClock);
+  const line = `${"x".repeat(999)}\n`;
+  const { arrayBuffers } = process.memoryUsage();
+  for (let count = 0; count < 20_000; count++) log.line(line);
+  assert.ok(log.dropped > 14_000 && log.dropped < 17_000, `${log.dropped} of 20 MB`);
+  assert.ok(process.memoryUsage().arrayBuffers - arrayBuffers < 6_000_000);
+  const taken = Buffer.alloc(65_536);
+  let closed = false;
+  const closing = log.close().then(() => (closed = true));
+  await eventually(() => {
+    try {
+      while (readSync(reader, taken) > 0);
+    } catch {
+      // Nothing is there for now.
+    }
+    return closed;
+  });
+  await closing;
+  closeSync(reader);
+  rmSync(folder, { recursive: true });
 });
 
 describe("reopening", () => {

@@ -3,7 +3,14 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import type { AccessLog } from "../../src/proxy/access-log.ts";
 import { CANARY, oneRoute, STABLE, testGateway } from "../support/gateway.ts";
-import { eventually, origin, RawClient, rawOrigin, statuses } from "../support/upstream.ts";
+import {
+  eventually,
+  origin,
+  RawClient,
+  rawOrigin,
+  settled,
+  statuses,
+} from "../support/upstream.ts";
 
 const GET = "GET / HTTP/1.1\r\nHost: app\r\n\r\n";
 
@@ -49,6 +56,53 @@ test("what follows CONNECT is not taken for a request", async () => {
   assert.deepEqual(statuses(client.received), [501]);
   assert.match(client.received, /\r\nconnection: close\r\n/);
   assert.equal(app.requests.length, 0);
+});
+
+test("a chunked body that is wrong from its beginning reaches nobody", async () => {
+  let reads = 0;
+  await using app = await rawOrigin((socket) => {
+    reads++;
+    socket.write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+  });
+  await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port] }) });
+  using client = new RawClient(gateway.port);
+  // From then on there is a connection on which a head could go at once.
+  client.send(GET);
+  await client.responses(1);
+  client.send("POST / HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: chunked\r\n\r\n");
+  await settled(() => reads);
+  client.send("nonsense\r\n");
+  await client.responses(2);
+  assert.deepEqual(statuses(client.received), [200, 400]);
+  assert.equal(reads, 1);
+});
+
+describe("a client of HTTP/1.0", () => {
+  test("is told that its connection stays, where it asks for that", async () => {
+    await using app = await origin();
+    await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port] }) });
+    using client = new RawClient(gateway.port);
+    client.send("GET / HTTP/1.0\r\nHost: app\r\nConnection: keep-alive\r\n\r\n");
+    client.send("GET / HTTP/1.0\r\nHost: app\r\n\r\n");
+    const [kept = "", closed = ""] = (await client.until(({ ended }) => ended)).split("ok");
+    assert.match(kept, /\r\nconnection: keep-alive\r\n/);
+    assert.doesNotMatch(closed, /keep-alive/);
+  });
+
+  test("does not take an answer that broke off for a whole one", async () => {
+    await using app = await rawOrigin((socket) => {
+      socket.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+    });
+    await using gateway = await testGateway({ parts: oneRoute({ stable: [app.port] }) });
+    using client = new RawClient(gateway.port);
+    let failure: NodeJS.ErrnoException | undefined;
+    client.socket.on("error", (error) => (failure = error));
+    client.send("GET / HTTP/1.0\r\nHost: app\r\n\r\n");
+    await client.until(({ received }) => received.endsWith("hello"));
+    app.sockets[0]?.destroy();
+    await client.until(({ closed }) => closed);
+    assert.equal(failure?.code, "ECONNRESET");
+  });
 });
 
 test("a method that is not served is told which are", async () => {
