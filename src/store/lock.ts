@@ -3,7 +3,7 @@
  * database of its own: the operating system lets go of it when the process ends, however it ends,
  * so a lock is never left behind.
  */
-import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { StoreError } from "./store.ts";
@@ -24,7 +24,7 @@ export function storePath(directory: string): string {
 export function lockDataDirectory(directory: string): () => void {
   const owner = path.join(directory, "lock.pid");
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeDirectory(path.resolve(directory));
     if ((statSync(directory).mode & 0o077) !== 0) chmodSync(directory, 0o700);
   } catch (error) {
     throw problem(`Cannot use the data directory ${directory}`, error);
@@ -38,6 +38,22 @@ export function lockDataDirectory(directory: string): () => void {
   return () => {
     if (held.delete(database)) database.close();
   };
+}
+
+/**
+ * With its parents. Node's own `recursive` never ends where the parent is there and takes no new
+ * entry, as in /proc.
+ */
+function makeDirectory(directory: string): void {
+  if (existsSync(directory)) return;
+  const parent = path.dirname(directory);
+  if (parent !== directory) makeDirectory(parent);
+  try {
+    mkdirSync(directory, { mode: 0o700 });
+  } catch (error) {
+    // Another process may have been quicker; which of them has it, the lock decides.
+    if (!existsSync(directory)) throw error;
+  }
 }
 
 function lock(file: string, directory: string, owner: string): DatabaseSync {

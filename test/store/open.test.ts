@@ -141,6 +141,15 @@ test("a data directory that cannot be made is named", (t) => {
   assert.throws(() => lockDataDirectory(path.join(file, "data")), /Cannot use the data directory/);
 });
 
+test("where a folder takes no entry, the start fails rather than hangs", (t) => {
+  if (process.platform !== "linux") return t.skip("/proc is Linux's");
+  const lockModule = JSON.stringify(import.meta.resolve("../../src/store/lock.ts"));
+  const script = `import(${lockModule}).then((lock) => lock.lockDataDirectory("/proc/sluice/data"))`;
+  const child = spawnSync(process.execPath, ["-e", script], { encoding: "utf8", timeout: 20_000 });
+  assert.equal(child.status, 1, child.stderr);
+  assert.match(child.stderr, /Cannot use the data directory \/proc\/sluice\/data: ENOENT/);
+});
+
 test("a backup of a store in use is whole, opens, and never overwrites", async (t) => {
   const directory = temporaryDirectory(t);
   const { store, file } = openStore(t, { path: storePath(directory) });
