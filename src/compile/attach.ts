@@ -16,6 +16,8 @@ import { selectorMatches } from "./selector.ts";
 export interface Attachment {
   readonly parentRef: ParentReference;
   readonly accepted: ConditionDraft;
+  /** Where the route is accepted, and yet refused on some of the parent's listeners. */
+  readonly conflict?: ConditionDraft;
   readonly places: readonly Place[];
   /**
    * Listeners that take the route and are not served: it counts among their routes (Gateway API

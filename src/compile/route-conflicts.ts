@@ -80,19 +80,18 @@ export function withoutLosses(attachment: Attachment, losses: Losses = NONE): At
   const first = attachment.places.find(({ listener }) => losses.has(listener));
   if (first === undefined) return attachment;
   const message =
-    `Hosts of the route on listener ${first.listener.spec.name} belong to the older ` +
-    `${losses.get(first.listener)}; HTTPRoutes and GRPCRoutes cannot share a host`;
-  if (places.length > 0) {
-    const said = `${attachment.accepted.message}. ${message}`;
-    return { ...attachment, places, accepted: { ...attachment.accepted, message: said } };
-  }
-  const accepted: ConditionDraft = {
-    type: "Accepted",
-    status: "False",
-    reason: "HostnameConflict",
-    message,
-  };
-  return { ...attachment, places, accepted };
+    `Hosts of the route on listener ${first.listener.spec.name} belong to ` +
+    `${losses.get(first.listener)}, which is older or first by name; HTTPRoutes and GRPCRoutes ` +
+    `cannot share a host`;
+  // A route that has other listeners is accepted, and yet nobody should look for its traffic on
+  // this one without a word.
+  if (places.length > 0) return { ...attachment, places, conflict: refusal("Conflicted", message) };
+  return { ...attachment, places, accepted: refusal("Accepted", message) };
+}
+
+function refusal(type: "Accepted" | "Conflicted", message: string): ConditionDraft {
+  const status = type === "Conflicted" ? "True" : "False";
+  return { type, status, reason: "HostnameConflict", message };
 }
 
 export function sameLosses(a: Losses = NONE, b: Losses = NONE): boolean {

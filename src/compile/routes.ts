@@ -117,9 +117,9 @@ function compileRoute(
     compileRule({ ...input, ...found, rule, index });
   }
   const references = resolvedRefs(found.problems);
-  const parents = attachments.map(({ parentRef, accepted }) => ({
+  const parents = attachments.map(({ parentRef, accepted, conflict }) => ({
     parentRef,
-    conditions: [accepted, references],
+    conditions: conflict === undefined ? [accepted, references] : [accepted, references, conflict],
   }));
   const { uid, generation } = route.metadata;
   const { parts, matches } = found;
