@@ -95,7 +95,8 @@ export function stepText(step: CanaryStep): string {
   if (step.setWeight !== undefined) return `setWeight ${step.setWeight}`;
   if (step.pause !== undefined) {
     const { duration } = step.pause;
-    return duration === undefined ? "pause until promoted" : `pause ${duration}`;
+    if (duration === undefined) return "pause until promoted";
+    return `pause ${typeof duration === "number" ? `${duration}s` : duration}`;
   }
   const templates = step.analysis?.templates ?? [];
   return `analysis ${templates.map((template) => template.templateName).join(", ")}`;
