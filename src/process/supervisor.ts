@@ -271,17 +271,17 @@ export class Supervisor {
   }
 
   #onControlReport(report: ThreadReport): void {
-    if (report.type === "fatal") this.#onFatal("control", report.message);
+    if (report.type === "fatal") this.#onFatal(this.#control, "control", report.message);
     if (report.type !== "ready") return;
     this.#adminPort ??= report.adminPort ?? 0;
     this.#ready.resolve(this.#adminPort);
   }
 
   #onWorkerReport(index: number, report: ThreadReport): void {
-    if (report.type === "fatal") this.#onFatal(`worker-${index}`, report.message);
-    if (report.type === "drained") this.#drained[index]?.resolve();
     const { log } = this.#options;
     const name = `worker-${index}`;
+    if (report.type === "fatal") this.#onFatal(this.#workers[index], name, report.message);
+    if (report.type === "drained") this.#drained[index]?.resolve();
     if (report.type === "warning") log.warn({ name }, report.message);
     if (report.type === "bug") log.error({ name }, report.message);
   }
@@ -302,9 +302,11 @@ export class Supervisor {
   }
 
   /** The thread ends itself after such a report, and is started again like any that dies. */
-  #onFatal(name: string, reason: string): void {
+  #onFatal(thread: SupervisedThread | undefined, name: string, reason: string): void {
     this.#failStart(reason);
     if (this.#adminPort !== undefined) this.#options.log.error({ name, reason }, "thread gave up");
+    // The start fails with that reason, and nothing is started again.
+    else thread?.expectEnd();
   }
 
   /** Nothing after the start. */

@@ -91,6 +91,8 @@ test("an access log that cannot be opened ends the start at once, by name", asyn
     return true;
   });
   await stopped(running.supervisor);
+  // What is read first is the reason, and not that threads come again.
+  assert.deepEqual(running.logged, []);
 });
 
 test("a store that cannot be opened ends the start, by name", async () => {
