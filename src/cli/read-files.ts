@@ -15,7 +15,10 @@ export interface ReadFiles {
 
 const STANDARD_INPUT = "-";
 
-/** All that the paths hold, and all that is wrong with it; "-" is standard input. */
+/**
+ * All that the paths hold, and all that is wrong with it; "-" is standard input. Throws CommandError where
+ * they hold nothing: who looks in the wrong folder must not be told that all is well.
+ */
 export async function readFiles(paths: readonly string[]): Promise<ReadFiles> {
   const listing = await listFiles(paths.filter((path) => path !== STANDARD_INPUT));
   const issues: Issue[] = [...listing.issues];
@@ -32,11 +35,12 @@ export async function readFiles(paths: readonly string[]): Promise<ReadFiles> {
     else issues.push(read.issue);
   }
   const settled = settleClaims(states, new Map());
-  return {
-    drafts: settled.accepted.flatMap(({ documents }) => documents.map(({ draft }) => draft)),
-    issues: [...issues, ...settled.issues],
-    fileCount: states.length,
-  };
+  issues.push(...settled.issues);
+  const drafts = settled.accepted.flatMap(({ documents }) => documents.map(({ draft }) => draft));
+  if (drafts.length + issues.length === 0) {
+    throw new CommandError(`There is no resource in ${paths.join(", ")}`);
+  }
+  return { drafts, issues, fileCount: states.length };
 }
 
 /** As `readFiles`, for commands that act: with any issue nothing is returned and all are said. */

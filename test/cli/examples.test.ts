@@ -116,6 +116,17 @@ test("check says which Gateways are left to other controllers", (context) => {
   assert.equal(result.status, 0);
 });
 
+test("a folder without a resource is no folder in which all is well", (context) => {
+  const folder = mkdtempSync(path.join(tmpdir(), "sluice-empty-"));
+  context.after(() => rmSync(folder, { recursive: true }));
+  writeFileSync(path.join(folder, "later.yaml"), "# nothing yet\n");
+  for (const command of ["check", "apply"]) {
+    const result = sluice(command, "-f", folder);
+    assert.equal(result.status, 1, command);
+    assert.equal(result.stderr, `There is no resource in ${folder}\n`);
+  }
+});
+
 test("check says which certificates no CA would give", (context) => {
   const folder = mkdtempSync(path.join(tmpdir(), "sluice-wildcard-"));
   context.after(() => rmSync(folder, { recursive: true }));

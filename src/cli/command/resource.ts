@@ -103,7 +103,7 @@ function addDelete(program: Command): void {
     )
     .action(async (kind: string | undefined, names: string[], flags: DeleteFlags) => {
       const { namespace } = flags;
-      const drafts = await readDrafts(flags.file ?? []);
+      const drafts = flags.file === undefined ? [] : await readDrafts(flags.file);
       const targets = [
         ...drafts.map(({ kind: draftKind, metadata }) => ({ kind: draftKind, ...metadata })),
         ...(kind === undefined ? [] : names.map((name) => ({ kind, namespace, name }))),
