@@ -90,7 +90,7 @@ describe("a client of HTTP/2 whose connection is slow", () => {
     await using app = await origin((_request, response) => response.end(BODY));
     await using gateway = await testGateway({
       parts: oneRoute({ stable: [app.port] }),
-      timeouts: { clientStallMs: 600 },
+      timeouts: { clientStallMs: 1500 },
     });
     await using relay = await slowRelay(gateway.port);
     using peer = await slowClient(relay.port);
