@@ -297,10 +297,15 @@ function judgePath(head: RequestHead, reading: PathReading | undefined): HeadFau
   return undefined;
 }
 
+/**
+ * In lower case, without the port and without the dot at the end that a full name may have (RFC 1034
+ * section 3.1): with it, a host would be another one than the one whose rules hold for it.
+ */
 function hostOf(authority: string): string {
   const colon = authority.lastIndexOf(":");
-  const host = colon > authority.lastIndexOf("]") ? authority.slice(0, colon) : authority;
-  return host.toLowerCase();
+  let end = colon > authority.lastIndexOf("]") ? colon : authority.length;
+  if (end > 1 && authority.charCodeAt(end - 1) === 0x2e) end--;
+  return (end === authority.length ? authority : authority.slice(0, end)).toLowerCase();
 }
 
 /** Beginnings of heads up to this size are judged at every read, longer ones at line ends. */
