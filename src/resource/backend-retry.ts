@@ -16,7 +16,7 @@ import {
 } from "./schema.ts";
 
 /** Tries beyond the first that a policy may ask for. */
-const RETRIES_MAX = 32;
+const RETRIES_MAX = 128;
 
 export const RETRY_TRIGGERS = [
   "5xx",
