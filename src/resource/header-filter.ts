@@ -39,6 +39,7 @@ function checkHeaders(filter: HeaderFilter, refuse: Refuse): void {
   refuseDuplicates(filter.add, { ...options, path: ["add"] }, refuse);
   const removed = filter.remove?.map((name) => ({ name }));
   refuseDuplicates(removed, { path: ["remove"], keyOfItem: nameOf, what: "the header" }, refuse);
+  refuseActionTwice(filter, refuse);
   for (const list of ["set", "add"] as const) {
     for (const [index, item] of (filter[list] ?? []).entries()) {
       checkOwned(item.name, [list, index, "name"], refuse);
@@ -47,6 +48,24 @@ function checkHeaders(filter: HeaderFilter, refuse: Refuse): void {
   for (const [index, name] of (filter.remove ?? []).entries()) {
     checkOwned(name, ["remove", index], refuse);
   }
+}
+
+/** Gateway API `HTTPHeaderFilter`: of one header a filter may do one thing. */
+function refuseActionTwice(filter: HeaderFilter, refuse: Refuse): void {
+  const seen = new Map((filter.set ?? []).map((item) => [nameOf(item), "set"]));
+  for (const [index, item] of (filter.add ?? []).entries()) {
+    const before = seen.get(nameOf(item));
+    if (before !== undefined) refuse(["add", index, "name"], alreadyDone(item.name, before));
+    else seen.set(nameOf(item), "add");
+  }
+  for (const [index, name] of (filter.remove ?? []).entries()) {
+    const before = seen.get(name.toLowerCase());
+    if (before !== undefined) refuse(["remove", index], alreadyDone(name, before));
+  }
+}
+
+function alreadyDone(name: string, list: string): string {
+  return `${quoted(name)} is in "${list}" already; a filter does one thing with a header`;
 }
 
 function nameOf(header: { readonly name: string }): string {
