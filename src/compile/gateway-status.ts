@@ -54,19 +54,23 @@ function listenerStatus(
     attachedRoutes: attachedTo.get(listener)?.size ?? 0,
     supportedKinds: listener.routeKinds,
     conditions: [
-      refused ?? condition("Accepted", conflict, "Listener is accepted"),
-      conflict ?? {
-        type: "Conflicted",
-        status: "False",
-        reason: "NoConflicts",
-        message: "No other listener is in conflict",
-      },
+      ...(conflict === undefined
+        ? [refused ?? condition("Accepted", undefined, "Listener is accepted"), NO_CONFLICT]
+        : // The conflict first: lists of problems say of several conditions with one message the first.
+          [conflict, condition("Accepted", { ...conflict, reason: "Invalid" }, "")]),
       programmed(problem, unavailable, failureOf(listener, input)),
       resolved(listener),
       ...overlapping(listener, node),
     ],
   };
 }
+
+const NO_CONFLICT: ConditionDraft = {
+  type: "Conflicted",
+  status: "False",
+  reason: "NoConflicts",
+  message: "No other listener is in conflict",
+};
 
 /** A condition that is True unless `problem` stands in its way. */
 function condition(
@@ -166,10 +170,7 @@ function tlsConditions({ gateway, clientCertificateProblem }: GatewayNode): Cond
 }
 
 function acceptedOf(node: GatewayNode, listeners: readonly ListenerStatusDraft[]): ConditionDraft {
-  if (node.addressProblem !== undefined) {
-    const message = node.addressProblem;
-    return { type: "Accepted", status: "False", reason: "UnsupportedAddress", message };
-  }
+  if (node.refusal !== undefined) return node.refusal;
   const good = listeners.filter((listener) => isTrue(listener, "Accepted"));
   if (good.length === listeners.length) {
     return condition("Accepted", undefined, "Gateway is accepted");

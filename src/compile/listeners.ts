@@ -28,8 +28,8 @@ export type ListenerSpec = Gateway["spec"]["listeners"][number];
 export interface GatewayNode {
   readonly gateway: Gateway;
   readonly addresses: readonly string[];
-  /** Set where an address is of a kind that cannot be bound: then no listener is served. */
-  readonly addressProblem: string | undefined;
+  /** `Accepted` where the Gateway as a whole cannot be served: then none of its listeners is. */
+  readonly refusal: ConditionDraft | undefined;
   /** What is wrong with the certificate that backends shall see (`spec.tls.backend`). */
   readonly clientCertificateProblem: ReferenceProblem | undefined;
   readonly listeners: readonly ListenerNode[];
@@ -95,17 +95,36 @@ function readGateway(gateway: Gateway, { deps, policies, served }: GatewayDeps):
   const read = wanted.map((one) => readAddress(one));
   const bad = wanted.find((_, index) => read[index] === undefined);
   const addresses = wanted.length === 0 ? [ANY_ADDRESS] : read.filter((one) => one !== undefined);
-  const addressProblem =
-    bad === undefined
-      ? undefined
-      : `address ${JSON.stringify(bad.value ?? "")} cannot be bound; ` +
-        `valid: type IPAddress with an IP address of this host as value, or type ${UNIX_SOCKET} with a path`;
+  const refusal = refusalOf(gateway, bad);
   const presented = readClientCertificate(deps, gateway);
   const clientCertificate = "part" in presented ? presented : undefined;
-  const around = { deps, policies, gateway, addresses, served, addressProblem, clientCertificate };
+  const around = { deps, policies, gateway, addresses, served, refusal, clientCertificate };
   const listeners = gateway.spec.listeners.map((spec) => readListener(spec, around));
   const clientCertificateProblem = "problem" in presented ? presented.problem : undefined;
-  return { gateway, addresses, addressProblem, clientCertificateProblem, listeners };
+  return { gateway, addresses, refusal, clientCertificateProblem, listeners };
+}
+
+/** Gateway API `GatewayConditionAccepted`; `bad` is an address of a kind that cannot be bound. */
+function refusalOf(
+  { spec }: Gateway,
+  bad: { readonly value?: string } | undefined,
+): ConditionDraft | undefined {
+  const refused = (reason: string, message: string): ConditionDraft => ({
+    type: "Accepted",
+    status: "False",
+    reason,
+    message,
+  });
+  const parameters = spec.infrastructure?.parametersRef;
+  if (parameters !== undefined) {
+    const message = `infrastructure.parametersRef is not supported: Sluice takes no ${parameters.kind}`;
+    return refused("InvalidParameters", message);
+  }
+  if (bad === undefined) return undefined;
+  const message =
+    `address ${JSON.stringify(bad.value ?? "")} cannot be bound; ` +
+    `valid: type IPAddress with an IP address of this host as value, or type ${UNIX_SOCKET} with a path`;
+  return refused("UnsupportedAddress", message);
 }
 
 /** Gateway API `spec.tls.backend.clientCertificateRef`. */
@@ -121,7 +140,7 @@ function readClientCertificate(
 interface Surroundings extends GatewayDeps {
   readonly gateway: Gateway;
   readonly addresses: readonly string[];
-  readonly addressProblem: string | undefined;
+  readonly refusal: ConditionDraft | undefined;
   readonly clientCertificate: KeyPair | undefined;
 }
 
@@ -178,10 +197,7 @@ function listenerProblem(spec: ListenerSpec, around: Surroundings): ConditionDra
     const message = `protocol ${spec.protocol} is not supported by this version; valid: HTTP, HTTPS`;
     return { type: "Accepted", status: "False", reason: "UnsupportedProtocol", message };
   }
-  if (around.addressProblem !== undefined) {
-    const message = around.addressProblem;
-    return { type: "Accepted", status: "False", reason: "UnsupportedAddress", message };
-  }
+  if (around.refusal !== undefined) return around.refusal;
   for (const older of around.served) {
     const shared = paths.filter((path) => older.addresses.includes(path));
     const outside = clash(spec, older.spec, shared);
@@ -204,18 +220,25 @@ function clash(
   other: ListenerSpec,
   paths: readonly string[],
 ): Clash | undefined {
+  const [mine, theirs] = [spec.protocol.toUpperCase(), other.protocol.toUpperCase()];
+  if (!WEB.includes(mine) || !WEB.includes(theirs)) return undefined;
   if (spec.port !== other.port) {
     const [path] = paths;
     return path === undefined ? undefined : { reason: "ProtocolConflict", other, path };
   }
-  const [mine, theirs] = [transport(spec.protocol), transport(other.protocol)];
-  if (mine !== theirs) {
-    const apart = mine === "UDP" || theirs === "UDP";
-    return apart ? undefined : { reason: "ProtocolConflict", other };
+  if (mine !== theirs && (mine === "HTTP" || theirs === "HTTP")) {
+    return { reason: "ProtocolConflict", other };
   }
-  const same = toHostname(spec.hostname) === toHostname(other.hostname);
-  return same ? { reason: "HostnameConflict", other } : undefined;
+  if (toHostname(spec.hostname) !== toHostname(other.hostname)) return undefined;
+  return { reason: mine === theirs ? "HostnameConflict" : "ProtocolConflict", other };
 }
+
+/**
+ * Protocols that can be in conflict; HTTPS and TLS share a port, told apart by SNI. A listener of TCP is
+ * refused for its protocol alone, and keeps no other from being served (Gateway API
+ * `GatewaySpec.listeners`).
+ */
+const WEB: readonly string[] = ["HTTP", "HTTPS", "TLS"];
 
 /** Gateway API: names of protocols are compared without regard to case. */
 function isHttp(spec: ListenerSpec): boolean {
@@ -225,12 +248,6 @@ function isHttp(spec: ListenerSpec): boolean {
 /** Whether TLS ends at the listener. */
 export function isHttps(spec: ListenerSpec): boolean {
   return spec.protocol.toUpperCase() === "HTTPS";
-}
-
-/** What can share a port: HTTPS and TLS do, told apart by SNI. */
-function transport(protocol: string): string {
-  const name = protocol.toUpperCase();
-  return name === "TLS" ? "HTTPS" : name;
 }
 
 function conflicted(found: Clash, whose: string): ConditionDraft {

@@ -5,7 +5,7 @@
 import { isIP } from "node:net";
 import { z } from "zod";
 import { conditions } from "./condition.ts";
-import { apiGroup, hostname, kindName, sectionName } from "./format.ts";
+import { apiGroup, hostname, kindName, resourceName, sectionName } from "./format.ts";
 import { column, conditionColumn, defineKind, type Typed } from "./kind.ts";
 import { GATEWAY_GROUP } from "./reference.ts";
 import {
@@ -250,6 +250,30 @@ const gatewayTls = object({
     .describe("TLS towards clients."),
 });
 
+/** Gateway API `GatewayInfrastructure`: nothing is created for a Gateway that could carry labels. */
+const infrastructure = object({
+  labels: stringMap(8).exactOptional().describe("Kept; changes nothing here."),
+  annotations: stringMap(8).exactOptional().describe("Kept; changes nothing here."),
+  parametersRef: object({
+    group: apiGroup().describe("API group of the parameters."),
+    kind: kindName().describe("Their kind."),
+    name: resourceName().describe("Their name."),
+  })
+    .exactOptional()
+    .describe("Parameters of other controllers; Sluice takes none, and serves no such Gateway."),
+});
+
+const NOBODY = "None, which is the default: no other resource adds listeners.";
+
+const allowedListeners = object({
+  namespaces: object(
+    { from: choice(["None"], ["All", "Selector", "Same"]).default("None").describe(NOBODY) },
+    { unsupported: ["selector"] },
+  )
+    .exactOptional()
+    .describe(NOBODY),
+});
+
 const specFields = object(
   {
     gatewayClassName: words(253).describe("sluice; Gateways of other classes are left alone."),
@@ -260,8 +284,17 @@ const specFields = object(
       .exactOptional()
       .describe("Addresses to bind; every address of the host where absent."),
     tls: gatewayTls.exactOptional().describe("TLS of all listeners, and towards backends."),
+    infrastructure: infrastructure
+      .exactOptional()
+      .describe("What a cluster creates for the Gateway; nothing is created here."),
+    allowedListeners: allowedListeners
+      .exactOptional()
+      .describe("Which ListenerSets may attach: none."),
+    defaultScope: choice(["None"], ["All"])
+      .exactOptional()
+      .describe("None: routes name their Gateways."),
   },
-  { unsupported: ["infrastructure", "backendTLS", "allowedListeners", "defaultScope"] },
+  { unsupported: ["backendTLS"] },
 );
 
 export type GatewaySpec = z.infer<typeof specFields>;
