@@ -122,6 +122,13 @@ function allows(cors: LinkedCors, origin: string): boolean {
     ({ prefix, suffix }) =>
       origin.length > prefix.length + suffix.length &&
       origin.startsWith(prefix) &&
-      origin.endsWith(suffix),
+      origin.endsWith(suffix) &&
+      HOST_TEXT.test(origin.slice(prefix.length, origin.length - suffix.length)),
   );
 }
+
+/**
+ * What a wildcard stands for: text of a host, and no port. An entry without a port means the port of its
+ * scheme, which browsers leave out (Gateway API `HTTPCORSFilter.allowOrigins`).
+ */
+const HOST_TEXT = /^(?:[^:]+|\[[^\]]+\])$/;
