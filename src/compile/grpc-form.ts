@@ -53,8 +53,10 @@ function matchForm({ method, headers = [] }: GrpcMatch): MatchForm {
 const ANY_NAME = "[^/]+";
 
 function pathOf(match: GrpcMatch["method"]): MatchEntry["path"] {
-  const { type = "Exact", service, method } = match ?? {};
-  if (type === "RegularExpression") return regexPath(service, method);
+  const { type = "Exact", service: named, method } = match ?? {};
+  if (type === "RegularExpression") return regexPath(named, method);
+  // Protobuf writes a full name with a dot before it, too; a path never does.
+  const service = named?.replace(/^\./, "");
   if (service === undefined) {
     return method === undefined ? { type: "PathPrefix", value: "/" } : regexPath(undefined, method);
   }
