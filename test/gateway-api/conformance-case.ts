@@ -17,6 +17,7 @@ export interface ConformanceTest {
     readonly gateway?: string;
     readonly request?: ConformanceCase["request"];
     readonly totalRequests?: number;
+    /** By the backend that answers, or by a status, "500", of the gateway's own. */
     readonly expectedShare?: Readonly<Record<string, number>>;
     readonly toleranceAbsolute?: number;
     /** Requests under way at a time. */
