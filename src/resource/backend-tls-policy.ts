@@ -63,7 +63,7 @@ const validationFields = object({
         name: resourceName().describe("Name; its key ca.crt holds certificates in PEM."),
       }),
     )
-    .max(8)
+    .max(16)
     .exactOptional()
     .describe("Certificate authorities to trust, in the policy's namespace."),
   wellKnownCACertificates: choice(["System"])

@@ -140,6 +140,9 @@ const listener = object({
     if (["HTTP", "TCP", "UDP"].includes(protocol) && value.tls !== undefined) {
       refuse(["tls"], `must be absent for protocol ${protocol}`);
     }
+    if (protocol === "HTTPS" && value.tls === undefined) {
+      refuse(["tls"], "is required for protocol HTTPS: the certificates to present");
+    }
     // A default would decide who ends the encryption.
     if (protocol === "TLS" && value.tls === undefined) {
       refuse(["tls"], "is required for protocol TLS: mode Terminate or Passthrough");
@@ -215,7 +218,7 @@ const frontendTls = object({
     caCertificateRefs: z
       .array(authorityReference)
       .min(1)
-      .max(8)
+      .max(16)
       .describe("Certificate authorities of clients: ConfigMaps or Secrets with a key ca.crt."),
     mode: choice(["AllowValidOnly", "AllowInsecureFallback"])
       .default("AllowValidOnly")

@@ -19,6 +19,7 @@ import {
   type Refuse,
   refuseDuplicates,
   text,
+  throughout,
   words,
 } from "./schema.ts";
 
@@ -90,22 +91,31 @@ export function checkTimeouts(
 /** Tries beyond the first that a rule may ask for; Gateway API's own tests ask for 100. */
 const ATTEMPTS_MAX = 128;
 
-/** Gateway API HTTPRouteRetry (GEP-1731). */
-export const retry = object({
+const retryFields = object({
   codes: z
     .array(integer(400, 599))
     .max(200)
     .exactOptional()
     .describe("Status codes of a backend after which the request is sent again."),
-  attempts: integer(0, ATTEMPTS_MAX)
+  attempts: integer(1, ATTEMPTS_MAX)
     .exactOptional()
     .describe("How often it is sent again at most; 2 where absent."),
   backoff: gatewayDuration()
     .exactOptional()
     .describe("Least wait before it is sent again, doubled from then on; 25ms where absent."),
-}).describe("After a failure to connect, a reset, a time-out or one of `codes`: try again.");
+});
 
-export type Retry = z.infer<typeof retry>;
+export type Retry = z.infer<typeof retryFields>;
+
+/** Gateway API HTTPRouteRetry (GEP-1731). */
+export const retry = retryFields
+  .superRefine(
+    ...throughout((value: Retry, refuse) => {
+      const keyOfItem = (code: number): string => String(code);
+      refuseDuplicates(value.codes, { path: ["codes"], keyOfItem, what: "the code" }, refuse);
+    }),
+  )
+  .describe("After a failure to connect, a reset, a time-out or one of `codes`: try again.");
 
 const TOKEN = /^[A-Za-z0-9!#$%&'*+\-.^_`|~]+$/;
 

@@ -64,6 +64,7 @@ const REFUSED: readonly [name: string, text: string, path: string][] = [
     gateway("{name: a, protocol: TCP, port: 1, tls: {certificateRefs: [{name: a}]}}"),
     "listeners[0].tls",
   ],
+  ["HTTPS without tls", gateway("{name: a, protocol: HTTPS, port: 1}"), "listeners[0].tls"],
   ["TLS without tls", gateway("{name: a, protocol: TLS, port: 1}"), "listeners[0].tls"],
   [
     "HTTPS passed through",
@@ -184,6 +185,13 @@ const REFUSED: readonly [name: string, text: string, path: string][] = [
     "rules[0].filters[0].requestHeaderModifier",
   ],
   ["a filter twice", filter(`${SET}, ${SET}`), "rules[0].filters[1].type"],
+  [
+    "a header set and removed, whatever its case",
+    filter(SET.replace("]}", "], remove: [A]}")),
+    "rules[0].filters[0].requestHeaderModifier.remove[0]",
+  ],
+  ["no retry", rule("retry: {attempts: 0}"), "rules[0].retry.attempts"],
+  ["a code twice", rule("retry: {codes: [500, 503, 500]}"), "rules[0].retry.codes[2]"],
   ["redirect and rewrite", filter(`${REWRITE}, ${REDIRECT}`), "rules[0].filters[1].type"],
   [
     "a header set twice",
@@ -300,7 +308,6 @@ const ACCEPTED: readonly [name: string, text: string][] = [
         "{name: b, protocol: HTTPS, port: 1, tls: {certificateRefs: [{name: a}]}}",
     ),
   ],
-  ["HTTPS without tls", gateway("{name: a, protocol: HTTPS, port: 1}")],
   [
     "TLS with options alone",
     gateway(
