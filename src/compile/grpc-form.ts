@@ -4,7 +4,13 @@
  */
 import type { GrpcMatch, GrpcRule, GRPCRoute } from "../resource/grpc-route.ts";
 import type { MatchEntry } from "./program.ts";
-import type { GrpcRank, MatchForm, RouteForm, RuleForm } from "./route-form.ts";
+import {
+  type GrpcRank,
+  headerEntries,
+  type MatchForm,
+  type RouteForm,
+  type RuleForm,
+} from "./route-form.ts";
 
 export function grpcForm(route: GRPCRoute): RouteForm {
   const { metadata, spec } = route;
@@ -32,18 +38,14 @@ function ruleForm(rule: GrpcRule): RuleForm {
   };
 }
 
-function matchForm({ method, headers = [] }: GrpcMatch): MatchForm {
+function matchForm({ method, headers: named }: GrpcMatch): MatchForm {
   const rank = { service: method?.service?.length ?? 0, method: method?.method?.length ?? 0 };
-  const values = headers.map((one) => ({
-    name: one.name.toLowerCase(),
-    type: one.type ?? "Exact",
-    value: one.value,
-  }));
+  const headers = headerEntries(named);
   return {
     entry: {
       path: pathOf(method),
       method: "POST",
-      ...(values.length > 0 && { headers: values }),
+      ...(headers.length > 0 && { headers }),
       grpc: true,
     },
     rank,

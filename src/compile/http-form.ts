@@ -2,7 +2,7 @@
 import type { HTTPRoute, HttpMatch, HttpRule } from "../resource/http-route.ts";
 import { keyOf } from "../resource/resource.ts";
 import type { MatchEntry } from "./program.ts";
-import type { RouteForm, RuleForm } from "./route-form.ts";
+import { headerEntries, type RouteForm, type RuleForm } from "./route-form.ts";
 
 const DEFAULT_MATCH: HttpMatch = { path: { type: "PathPrefix", value: "/" } };
 
@@ -36,11 +36,7 @@ function readMatch(match: HttpMatch): Omit<MatchEntry, "rule"> {
   const { type, value } = match.path ?? { type: "PathPrefix", value: "/" };
   // A trailing slash of a prefix counts for nothing (Gateway API `PathMatchPathPrefix`).
   const path = type === "PathPrefix" && value !== "/" ? value.replace(/\/$/, "") : value;
-  const headers = match.headers?.map((one) => ({
-    name: one.name.toLowerCase(),
-    type: one.type ?? "Exact",
-    value: one.value,
-  }));
+  const headers = headerEntries(match.headers);
   const queryParams = match.queryParams?.map((one) => ({
     name: one.name,
     type: one.type ?? "Exact",
@@ -49,7 +45,7 @@ function readMatch(match: HttpMatch): Omit<MatchEntry, "rule"> {
   return {
     path: { type, value: path },
     ...(match.method !== undefined && { method: match.method }),
-    ...(headers !== undefined && headers.length > 0 && { headers }),
+    ...(headers.length > 0 && { headers }),
     ...(queryParams !== undefined && queryParams.length > 0 && { queryParams }),
   };
 }

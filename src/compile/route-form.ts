@@ -3,11 +3,11 @@
  * all else as the kinds share it.
  */
 import type { HttpFilter } from "../resource/http-filter.ts";
-import type { HttpBackendRef, HttpRule } from "../resource/http-route.ts";
+import type { HttpBackendRef, HttpMatch, HttpRule } from "../resource/http-route.ts";
 import type { ParentReference } from "../resource/reference.ts";
 import type { ObjectMeta, ResourceKey } from "../resource/resource.ts";
 import type { Retry, SessionPersistence } from "../resource/route.ts";
-import type { MatchEntry } from "./program.ts";
+import type { MatchEntry, ValueMatch } from "./program.ts";
 
 export interface RouteForm {
   readonly key: ResourceKey;
@@ -42,4 +42,14 @@ export interface MatchForm {
 export interface GrpcRank {
   readonly service: number;
   readonly method: number;
+}
+
+/** Of entries for one header, however it is spelled, the first counts (Gateway API `HTTPHeaderMatch.name`). */
+export function headerEntries(headers: HttpMatch["headers"] = []): readonly ValueMatch[] {
+  const entries = new Map<string, ValueMatch>();
+  for (const { name, type = "Exact", value } of headers) {
+    const lower = name.toLowerCase();
+    if (!entries.has(lower)) entries.set(lower, { name: lower, type, value });
+  }
+  return [...entries.values()];
 }

@@ -44,16 +44,18 @@ export const valueMatchType = choice(["Exact", "RegularExpression"])
 
 export const headerMatch = object({
   type: valueMatchType,
-  name: headerName().describe("Name of the header; case does not count."),
+  name: headerName().describe(
+    "Name of the header; case does not count, and of several spellings the first entry counts.",
+  ),
   value: words(4096).describe("The value, or the expression."),
 }).superRefine(across(checkExpression));
 
-/** Each header may be matched once, whatever its case. */
+/** Each spelling of a name may stand once; of several spellings the first counts. */
 export function refuseHeaderTwice(
   headers: readonly { readonly name: string }[] | undefined,
   refuse: Refuse,
 ): void {
-  const keyOfItem = (item: { readonly name: string }): string => item.name.toLowerCase();
+  const keyOfItem = (item: { readonly name: string }): string => item.name;
   const options = { path: ["headers"], field: "name", keyOfItem, what: "the header" };
   refuseDuplicates(headers, options, refuse);
 }
