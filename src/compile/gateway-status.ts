@@ -25,7 +25,7 @@ export function gatewayStatus(node: GatewayNode, context: GatewayStatusInput): S
   return {
     key: keyOf(node.gateway),
     generation: node.gateway.metadata.generation,
-    addresses: node.addresses.map((address) => addressStatus(address)),
+    addresses: node.refusal === undefined ? node.addresses.map(addressStatus) : [],
     listeners,
     conditions: [acceptedOf(node, listeners), programmedOf(listeners), ...tlsConditions(node)],
   };

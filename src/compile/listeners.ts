@@ -107,7 +107,7 @@ function readGateway(gateway: Gateway, { deps, policies, served }: GatewayDeps):
 /** Gateway API `GatewayConditionAccepted`; `bad` is an address of a kind that cannot be bound. */
 function refusalOf(
   { spec }: Gateway,
-  bad: { readonly value?: string } | undefined,
+  bad: { readonly type?: string; readonly value?: string } | undefined,
 ): ConditionDraft | undefined {
   const refused = (reason: string, message: string): ConditionDraft => ({
     type: "Accepted",
@@ -122,7 +122,7 @@ function refusalOf(
   }
   if (bad === undefined) return undefined;
   const message =
-    `address ${JSON.stringify(bad.value ?? "")} cannot be bound; ` +
+    `address ${JSON.stringify(bad.value ?? "")} of type ${bad.type ?? "IPAddress"} cannot be bound; ` +
     `valid: type IPAddress with an IP address of this host as value, or type ${UNIX_SOCKET} with a path`;
   return refused("UnsupportedAddress", message);
 }

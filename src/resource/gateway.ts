@@ -175,10 +175,16 @@ const UNIX_PATH_BYTES_MAX = 107;
 /** Absolute and in its shortest spelling, so that one socket has one name. */
 const UNIX_PATH = /^(?:\/(?!\.{1,2}(?:\/|$))[^/\p{Cc}]+)+$/u;
 
+/** Gateway API `AddressType`: its own, and those of implementations behind a domain. */
+const ADDRESS_TYPE =
+  /^(?:Hostname|IPAddress|NamedAddress|[a-z0-9](?:[-a-z0-9.]*[a-z0-9])?\/[\w\-./~%!$&'()*+,;=:]+)$/;
+
 const address = object({
-  type: choice(["IPAddress", UNIX_SOCKET], ["Hostname", "NamedAddress"])
+  type: text(ADDRESS_TYPE, `IPAddress, ${UNIX_SOCKET} or another type of Gateway API`)
     .default("IPAddress")
-    .describe("Kind of address."),
+    .describe(
+      `IPAddress or ${UNIX_SOCKET}; a Gateway with an address of another type is not accepted.`,
+    ),
   value: z
     .string()
     .max(253)
@@ -191,8 +197,10 @@ const address = object({
     if (type === UNIX_SOCKET) {
       const problem = unixPathProblem(value ?? "");
       if (problem !== undefined) refuse(["value"], problem);
-    } else if (value !== undefined && isIP(value) === 0) {
+    } else if (type === "IPAddress" && value !== undefined && isIP(value) === 0) {
       refuse(["value"], `must be an IP address, is ${quoted(value)}`);
+    } else if (type === "Hostname" && value !== undefined && !hostname().safeParse(value).success) {
+      refuse(["value"], `must be a hostname, is ${quoted(value)}`);
     }
   }),
 );
