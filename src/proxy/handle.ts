@@ -6,6 +6,7 @@
 import { upgradeAsked } from "../http1/websocket.ts";
 import { admit } from "./admit.ts";
 import { startAttempt } from "./attempt.ts";
+import { BodyGauge } from "./body-gauge.ts";
 import { choose } from "./choose.ts";
 import { detectClient, detectScheme, type AddressDetection } from "./client-address.ts";
 import { isPreflight } from "./cors.ts";
@@ -83,10 +84,8 @@ function enter(x: Exchange, rule: LinkedRule): void {
   const bodyBytes = Math.max(x.head.contentLength, x.bytesIn);
   if (bodyBytes > rule.bodyBytesMax && rule.models === null) {
     respondError(x, "body_too_large");
-  } else if (rule.directResponse !== null) {
-    respondDirect(x, rule.directResponse);
-  } else if (rule.redirect !== null) {
-    respondRedirect(x, rule.redirect.statusCode, locationOf(x, rule.redirect));
+  } else if (rule.directResponse !== null || rule.redirect !== null) {
+    answerInstead(x, rule, rule);
   } else if (rule.models !== null) {
     if (x.upgrade) {
       respondError(x, "upgrade_unsupported");
@@ -198,21 +197,37 @@ function locationOf(x: Exchange, redirect: NonNullable<LinkedRule["redirect"]>):
   return redirectLocation(redirect, x.head, { scheme, port: localPort });
 }
 
+/**
+ * Answers instead of a backend, as `answers` says. A body whose length is limited and not known is read
+ * first: whether a request is too long must not depend on how fast it comes.
+ */
+function answerInstead(x: Exchange, answers: InsteadOfBackend, { bodyBytesMax }: LinkedRule): void {
+  const isJudged = x.bodyEnded || x.head.contentLength !== -1 || bodyBytesMax === Infinity;
+  if (isJudged) {
+    answerNow(x, answers);
+    return;
+  }
+  continueBody(x);
+  x.collector = new BodyGauge(bodyBytesMax, () => answerNow(x, answers));
+}
+
+type InsteadOfBackend = Pick<LinkedRule, "directResponse" | "redirect">;
+
+function answerNow(x: Exchange, { directResponse, redirect }: InsteadOfBackend): void {
+  if (directResponse !== null) respondDirect(x, directResponse);
+  else if (redirect !== null) respondRedirect(x, redirect.statusCode, locationOf(x, redirect));
+}
+
 function forward(x: Exchange, rule: LinkedRule): void {
   const { gates, random } = x.plane;
   const { choice } = x;
   const options = { head: x.head, clientAddress: x.peer.clientAddress, random, gates };
   const isChosen = rule.session !== null && resumeSession(x, rule, rule.session);
   const none = isChosen ? null : choose(choice, rule, rule, options);
-  // A redirect of the backendRef itself needs nobody behind it.
-  const redirect = choice.backend?.redirect ?? null;
-  if (redirect !== null) {
-    respondRedirect(x, redirect.statusCode, locationOf(x, redirect));
-    return;
-  }
   const own = choice.backend;
-  if (own !== null && own.directResponse !== null) {
-    respondDirect(x, own.directResponse);
+  // What the backendRef itself answers needs nobody behind it.
+  if (own !== null && (own.redirect !== null || own.directResponse !== null)) {
+    answerInstead(x, own, rule);
     return;
   }
   if (own !== null && own.cors !== null && isPreflight(x.head.method, x.head)) {

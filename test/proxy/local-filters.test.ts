@@ -7,6 +7,7 @@ import { describe, test } from "node:test";
 import type { Filters, RulePart } from "../../src/compile/program.ts";
 import type { Cors } from "../../src/compile/rule-part.ts";
 import { oneRoute, testGateway } from "../support/gateway.ts";
+import { answerOf, Http2Client } from "../support/http2.ts";
 import { eventually, origin, RawClient, statuses } from "../support/upstream.ts";
 
 async function ask(port: number, text: string): Promise<string> {
@@ -208,6 +209,42 @@ describe("bodies that are too long", () => {
     assert.match(await client.responses(1), /^HTTP\/1.1 413 .*body_too_large/s);
     await eventually(() => app.open() === 0);
   });
+});
+
+describe("a body that is too long for what the gateway answers itself", () => {
+  const REDIRECT = { redirect: { statusCode: 302, scheme: "https" } } as const;
+  const DIRECT = { directResponse: { statusCode: 200, contentType: "text/plain", body: "ok" } };
+  const CASES: readonly (readonly [what: string, status: number, rule: Partial<RulePart>])[] = [
+    ["a direct response", 200, { filters: DIRECT }],
+    ["a redirect", 302, { filters: REDIRECT }],
+    ["one of the backendRef", 200, { backends: [{ weight: 1, filters: DIRECT }] }],
+  ];
+  for (const [what, status, rule] of CASES) {
+    test(`is refused alike whatever is spoken, and however it comes: ${what}`, async () => {
+      const parts = oneRoute({ stable: [1], rule: { ...rule, requestBodyBytesMax: 4 } });
+      await using gateway = await testGateway({ parts });
+      for (const [pieces, answer] of [
+        [["abc", "d"], status],
+        [["abc", "de"], 413],
+        [["abcde"], 413],
+      ] as const) {
+        using slow = new RawClient(gateway.port);
+        slow.send(get("Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n", "POST"));
+        await slow.until(({ received }) => received.includes("100 Continue"));
+        using client = new Http2Client(gateway.port);
+        const stream = client.open({ ":method": "POST" }, { endStream: false });
+        const answered = answerOf(stream);
+        for (const piece of pieces) {
+          slow.send(`${piece.length}\r\n${piece}\r\n`);
+          stream.write(piece);
+        }
+        slow.send("0\r\n\r\n");
+        stream.end();
+        assert.deepEqual(statuses(await slow.responses(1)), [answer]);
+        assert.equal((await answered).status, answer);
+      }
+    });
+  }
 });
 
 test("the Host is taken from a header where that holds one", async () => {
