@@ -69,7 +69,10 @@ export function startAttempt(x: Exchange, arm: LinkedArm, fresh: Endpoint | null
   }
   const { part, endpoints } = x.plane.pools.of(pool, x.habits);
   const kept = x.session === null ? undefined : x.session.endpointOf(pool, endpoints);
-  const endpoint = fresh ?? roomy(x, kept, part) ?? chooseRoomy(x, endpoints, part);
+  const endpoint =
+    (fresh?.hasRoom(part) === true ? fresh : undefined) ??
+    roomy(x, kept, part) ??
+    chooseRoomy(x, endpoints, part);
   if (endpoint === undefined) {
     giveUp(x, "upstream_overflow");
     return;
@@ -79,7 +82,9 @@ export function startAttempt(x: Exchange, arm: LinkedArm, fresh: Endpoint | null
   const first = x.attemptStartedMs === 0 && x.bytesIn === 0;
   x.attemptStartedMs = first ? x.startedMs : performance.now();
   x.attempts++;
-  const idle = fresh === null ? endpoint.takeIdle(part) : undefined;
+  // Where there may be no other connection, what refused the request may take it after all.
+  const isFresh = endpoint === fresh && endpoint.mayOpen(part);
+  const idle = isFresh ? undefined : endpoint.takeIdle(part);
   if (idle !== undefined) {
     own(x, idle);
     // Where streams are cheap, a small body comes along: what a turn brought of it is sent with the head.

@@ -15,6 +15,8 @@ export interface Endpoint {
   inFlight: number;
   /** Whether `takeIdle` or `open` may be asked within the limits of its pool. */
   hasRoom(use: PoolUse): boolean;
+  /** Whether another connection is within those limits. */
+  mayOpen(use: PoolUse): boolean;
   /** What takes a request at once, or undefined. */
   takeIdle(use: PoolUse): UpstreamStream | undefined;
   /** What takes a request once there is another connection: `ready` or `failed` follows. */

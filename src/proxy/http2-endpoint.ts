@@ -23,10 +23,11 @@ export class Http2Endpoint implements Endpoint, Http2SessionOwner {
 
   hasRoom(use: PoolUse): boolean {
     if ((use.connectionAgeMaxMs ?? use.requestsPerConnectionMax) !== undefined) this.#retire(use);
-    const { length } = this.#sessions;
-    return (
-      length < use.connectionsPerEndpointMax || this.#sessions.some((session) => session.hasRoom)
-    );
+    return this.mayOpen(use) || this.#sessions.some((session) => session.hasRoom);
+  }
+
+  mayOpen({ connectionsPerEndpointMax }: PoolUse): boolean {
+    return this.#sessions.length < connectionsPerEndpointMax;
   }
 
   /** Connections that have had their time or their requests end with what is under way on them. */

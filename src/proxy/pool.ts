@@ -52,6 +52,10 @@ export class Http1Endpoint implements Endpoint {
     return this.inFlight < connectionsPerEndpointMax;
   }
 
+  mayOpen(use: PoolUse): boolean {
+    return this.hasRoom(use);
+  }
+
   /** The idle connection that was used last and that the rule may still use, or undefined. */
   takeIdle(use: PoolUse): Upstream | undefined {
     for (;;) {

@@ -391,6 +391,19 @@ describe("a backend that takes no more", () => {
     assert.equal(app.peers.length, 2);
   });
 
+  test("by refusing a stream: no more connections are made than there may be", async () => {
+    let refused = 0;
+    await using app = await frameOrigin((peer, seen) => {
+      if (!ends(seen)) return;
+      if (seen.id > 1 && refused++ === 0) peer.reset(seen.id, REFUSED_STREAM);
+      else peer.headers(seen.id, OK);
+    });
+    await using gateway = await gatewayTo(app.port, { connectionsPerEndpointMax: 1 });
+    for (let count = 0; count < 3; count++) assert.equal((await fetch(gateway.url)).status, 200);
+    assert.equal(refused, 3);
+    assert.equal(app.peers.length, 1);
+  });
+
   test("because it floods is told so, and another connection is made", async () => {
     await using app = await frameOrigin((peer, seen) => {
       if (!ends(seen)) return;
