@@ -377,17 +377,17 @@ export class FrameHandler<K> implements FrameTaker {
       this.#session.idleFrame();
     } else {
       session.lastId = id;
-      const room = session.streams.size < session.limits.concurrentStreams;
-      if (!room || dependsOnItself) {
-        session.closedStreams.note(id, true);
-        session.refuseStream(id, room ? PROTOCOL_ERROR : REFUSED_STREAM);
-        return;
-      }
+      const tooMany = session.streams.size >= session.limits.concurrentStreams;
+      const isRefused = tooMany || dependsOnItself;
       try {
-        session.host.requested?.(id, list, known, ended);
+        if (isRefused) session.host.refused?.(list, known, { ended, tooMany });
+        else session.host.requested?.(id, list, known, ended);
       } catch (error) {
         session.host.bug(session.streams.get(id) ?? null, error);
       }
+      if (!isRefused) return;
+      session.closedStreams.note(id, true);
+      session.refuseStream(id, tooMany ? REFUSED_STREAM : PROTOCOL_ERROR);
     }
   }
 

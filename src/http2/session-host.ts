@@ -13,6 +13,11 @@ export interface SessionLimits {
 export interface SessionHost<K> {
   /** A client's request on stream `id`: `session.add` takes the stream that answers it. */
   requested?(id: number, list: FieldList, known: K | null, ended: boolean): void;
+  /**
+   * The same request, which opens no stream: there are as many as there may be (`tooMany`), or it is
+   * malformed by its frame. The client is told by a reset.
+   */
+  refused?(list: FieldList, known: K | null, about: { ended: boolean; tooMany: boolean }): void;
   /** The peer's settings are in force. */
   settled?(): void;
   /** The peer takes no more streams, and has done nothing with those after `lastId`. */

@@ -85,6 +85,12 @@ export const ERRORS = {
   client_unknown: { ...CLIENT, status: 403, message: "The client's address is not known" },
   unauthenticated: { ...CLIENT, status: 401, message: "A valid API key is needed" },
   rate_limited: { ...CLIENT, status: 429, message: "Too many requests" },
+  /** Not answered, but reset as not processed: the client may send it again (RFC 9113 §8.7). */
+  streams_too_many: {
+    ...CLIENT,
+    status: 429,
+    message: "The connection has as many requests under way as it may",
+  },
   request_invalid: {
     ...CLIENT,
     status: 400,

@@ -3,10 +3,18 @@
  * to its session (http2/session.ts), which makes a client of each stream (http2-stream.ts).
  */
 import type { Socket } from "node:net";
+import type { HeadFault } from "../http1/fault.ts";
+import type { RequestHead } from "../http1/request-head.ts";
 import type { ResponseHead } from "../http1/response-head.ts";
 import type { FieldList } from "../http2/field-list.ts";
 import { CANCEL, ENHANCE_YOUR_CALM } from "../http2/frame.ts";
-import { aboutOf, parseRequestText, requestFault, requestText } from "../http2/request.ts";
+import {
+  aboutOf,
+  parseRequestText,
+  requestFault,
+  requestText,
+  type RequestAbout,
+} from "../http2/request.ts";
 import { responseBlockBytes, writeResponse } from "../http2/response.ts";
 import { Session } from "../http2/session.ts";
 import type { SessionHost } from "../http2/session-host.ts";
@@ -152,21 +160,42 @@ export class Http2Connection
       return;
     }
     const about = said === null ? aboutOf(list) : said.about;
-    const fault = said === null ? requestFault(list) : undefined;
-    if (fault !== undefined || about === null) {
-      stream.refuse(fault ?? "head_malformed", { ended, method: about?.method ?? "" });
-      return;
-    }
     const text = said === null ? requestText(list) : said.text;
-    const head = parseRequestText(text, about, { ended, reading: this.peer.path });
+    const head = this.#parse(said === null ? list : null, text, { about, ended });
     if (typeof head === "string") {
-      stream.refuse(head, { ended, method: about.method });
+      stream.refuse(head, { ended, method: about?.method ?? "" });
       return;
     }
     // What is remembered is remembered before the request is handled, for that may read another.
     if (said === null) this.session.remember({ text, about, head: null });
     const x = stream.begin(head, ended, served);
     if (said !== null && served !== undefined) said.head = knownHeadOf(x, served);
+  }
+
+  /** The head of a request; `list`, which said it, is null where nothing was wrong with that before. */
+  #parse(
+    list: FieldList | null,
+    text: string,
+    { about, ended }: { about: RequestAbout | null; ended: boolean },
+  ): RequestHead | HeadFault {
+    const fault = list === null ? undefined : requestFault(list);
+    if (fault !== undefined || about === null) return fault ?? "head_malformed";
+    return parseRequestText(text, about, { ended, reading: this.peer.path });
+  }
+
+  /** Tells log and metrics of a request that the session refuses. */
+  refused(
+    list: FieldList,
+    said: KnownRequest | null,
+    { ended, tooMany }: { ended: boolean; tooMany: boolean },
+  ): void {
+    const about = said === null ? aboutOf(list) : said.about;
+    const text = said === null ? requestText(list) : said.text;
+    const head = this.#parse(said === null ? list : null, text, { about, ended });
+    new Http2Stream(this).noteRefused(
+      typeof head === "string" ? null : head,
+      tooMany ? "streams_too_many" : "head_malformed",
+    );
   }
 
   #newStream(id: number): Http2Stream {

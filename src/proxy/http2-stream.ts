@@ -14,7 +14,7 @@ import { responseBlockBytes, writeResponse } from "../http2/response.ts";
 import { Stream } from "../http2/stream.ts";
 import { cancelAttempt, forwardBody, forwardEnd, resumeResponse } from "./attempt.ts";
 import type { Client } from "./client.ts";
-import type { ErrorCode } from "./error.ts";
+import { errorRow, type ErrorCode } from "./error.ts";
 import { Exchange } from "./exchange.ts";
 import { isGrpc } from "./grpc.ts";
 import { handle, handleKnown } from "./handle.ts";
@@ -85,6 +85,17 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
     // The reset comes after the answer, so the stream is not over with that.
     this.remoteEnded = ended && !this.#malformed;
     respondError(this.#newExchange(head), code);
+  }
+
+  /** Counts and logs a request that is never answered; `head` is null where it is not valid. */
+  noteRefused(head: RequestHead | null, code: "streams_too_many" | "head_malformed"): void {
+    this.closed = true;
+    const shown = head ?? new RequestHead("", 0);
+    shown.version = HTTP2;
+    const x = this.#newExchange(shown);
+    x.status = errorRow(code).status;
+    x.reason = code;
+    x.finish();
   }
 
   #newExchange(head: RequestHead): Exchange {

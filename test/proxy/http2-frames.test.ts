@@ -28,9 +28,12 @@ import {
   STREAM_CLOSED,
   STREAM_ID_MAX,
   WINDOW_UPDATE,
+  WITH_PRIORITY,
 } from "../../src/http2/frame.ts";
 import type { ClientPart, RulePart, SocketPart } from "../../src/compile/program.ts";
 import type { Timeouts } from "../../src/proxy/plane.ts";
+import { allocateSharedMemory } from "../../src/shared/memory.ts";
+import { FIELD, MetricReader, UNMATCHED_ROUTE } from "../../src/shared/metrics.ts";
 import { FramePeer, GET, POST } from "../support/frames.ts";
 import { oneRoute, testGateway, type TestGateway } from "../support/gateway.ts";
 import { fieldBlock, frame } from "../support/http2.ts";
@@ -485,6 +488,49 @@ describe("streams", () => {
     await eventually(() => waiting.length === 101);
     waiting.at(-1)?.();
     await peer.until(() => peer.ended(203));
+  });
+
+  test("that are refused are lines of the log like others, and counted", async () => {
+    const lines: string[] = [];
+    const memory = allocateSharedMemory(1);
+    await using app = await origin(() => {});
+    await using gateway = await testGateway({
+      memory,
+      parts: oneRoute({ stable: [app.port] }),
+      onBug: (error) => assert.fail(error as Error),
+      accessLog: { line: (text) => lines.push(text), dropped: 0, close: () => Promise.resolve() },
+    });
+    using peer = FramePeer.client(gateway.port);
+    for (let id = 1; id < 200; id += 2) peer.headers(id, GET);
+    const path = GET.map(([name, value]) => [name, name === ":path" ? "/more?q" : value] as const);
+    peer.headers(201, path);
+    peer.headers(203, path);
+    peer.headers(205, [...GET, ["Upper", "case"]]);
+    await peer.until(() => peer.code(205) === REFUSED_STREAM);
+    const told = lines.map((line) => {
+      const { status, reason, method, path: asked, endedBy, attempts } = JSON.parse(line);
+      return [status, reason, method, asked, endedBy, attempts];
+    });
+    const more = [429, "streams_too_many", "GET", "/more", "gateway", 0];
+    assert.deepEqual(told, [more, more, [429, "streams_too_many", "", "", "gateway", 0]]);
+    const counts = new MetricReader(memory.metrics).read(UNMATCHED_ROUTE, "");
+    assert.equal(counts?.[FIELD.response1xx + 3], 3);
+    peer.socket.destroy();
+    await eventually(() => lines.length === 103);
+  });
+
+  test("that depend on themselves are lines of the log, too", async () => {
+    const lines: string[] = [];
+    await using app = await origin();
+    await using gateway = await testGateway({
+      parts: oneRoute({ stable: [app.port] }),
+      accessLog: { line: (text) => lines.push(text), dropped: 0, close: () => Promise.resolve() },
+    });
+    using peer = FramePeer.client(gateway.port);
+    const onItself = Buffer.concat([Buffer.from([0, 0, 0, 1, 15]), fieldBlock(GET)]);
+    peer.send(frame(HEADERS, END_HEADERS | END_STREAM | WITH_PRIORITY, 1, onItself));
+    await peer.until(() => peer.code(1) === PROTOCOL_ERROR);
+    assert.match(lines.join(""), /^[^\n]+"status":400,"reason":"head_malformed"[^\n]+\n$/);
   });
 
   test("that are over: what was under way is passed over, what was not is an error", async () => {
