@@ -33,7 +33,7 @@ import {
 import { FrameHandler } from "./frame-handler.ts";
 import { FrameReader } from "./frame-reader.ts";
 import { HpackEncoder } from "./hpack-encoder.ts";
-import { Patience } from "./patience.ts";
+import { Patience, YOUNG_MS } from "./patience.ts";
 import type { SessionHost, SessionLimits } from "./session-host.ts";
 import type { Stream } from "./stream.ts";
 import { Waiting } from "./waiting.ts";
@@ -57,7 +57,7 @@ export class Session<K> {
   readonly limits: SessionLimits;
   readonly streams = new Map<number, Stream<K>>();
   readonly closedStreams: ClosedStreams;
-  readonly patience = new Patience();
+  readonly patience: Patience;
   readonly encoder = new HpackEncoder();
   readonly blocks: BlockWriter;
   readonly waiting = new Waiting<K>(this);
@@ -91,6 +91,7 @@ export class Session<K> {
     this.host = host;
     this.isServer = isServer;
     this.limits = limits;
+    this.patience = new Patience(limits.concurrentStreams);
     this.closedStreams = new ClosedStreams(limits.concurrentStreams);
     // Until the peer has read our settings it goes by the default.
     this.initialReceiveWindow = Math.max(limits.streamWindowBytes, WINDOW_BYTES_DEFAULT);
@@ -160,6 +161,7 @@ export class Session<K> {
   /** Takes the stream that the peer has just opened. */
   add(stream: Stream<K>, id: number): void {
     stream.id = id;
+    stream.openedMs = this.nowMs;
     this.streams.set(id, stream);
   }
 
@@ -323,6 +325,7 @@ export class Session<K> {
   /** Both sides have said all they had to say. */
   close(stream: Stream<K>): void {
     this.#remove(stream, false);
+    this.patience.completed();
     stream.finished();
     this.#tellEmptied();
   }
@@ -360,25 +363,31 @@ export class Session<K> {
   streamError(stream: Stream<K>, code: number): void {
     if (stream.closed) return;
     this.#remove(stream, true);
-    this.refuseStream(stream.id, code);
+    writeNumberFrame(this.sink, RST_STREAM, stream.id, code);
+    const patient = this.#endedEarly(stream);
     this.breakOff(stream, code, false);
-    this.#tellEmptied();
+    if (patient) this.#tellEmptied();
+    else this.fail(ENHANCE_YOUR_CALM);
+  }
+
+  /** A stream was reset: false where it was one too many of those that nothing came of. */
+  #endedEarly({ answered, openedMs }: Stream<K>): boolean {
+    return answered || this.nowMs - openedMs >= YOUNG_MS || this.patience.reset(this.nowMs);
   }
 
   /** Answers frames on a stream that is not there with a reset. */
   refuseStream(id: number, code: number): void {
     writeNumberFrame(this.sink, RST_STREAM, id, code);
-    const patient =
-      code === REFUSED_STREAM ? this.patience.refused() : this.patience.reset(this.nowMs);
-    if (!patient) this.fail(ENHANCE_YOUR_CALM);
+    if (!this.patience.reset(this.nowMs)) this.fail(ENHANCE_YOUR_CALM);
   }
 
   /** The peer has reset a stream. */
   wasReset(stream: Stream<K>, code: number): void {
     this.#remove(stream, false);
+    const patient = !this.isServer || this.#endedEarly(stream);
     this.breakOff(stream, code, code === REFUSED_STREAM);
-    if (this.isServer && !this.patience.reset(this.nowMs)) this.fail(ENHANCE_YOUR_CALM);
-    else this.#tellEmptied();
+    if (patient) this.#tellEmptied();
+    else this.fail(ENHANCE_YOUR_CALM);
   }
 
   breakOff(stream: Stream<K>, code: number, refused: boolean): void {

@@ -16,6 +16,9 @@ export abstract class Stream<K> {
   /** The peer, and this side, have said all they had to say. */
   remoteEnded = false;
   localEnded = false;
+  /** When it was opened, and whether its answer has begun, interim ones aside. */
+  openedMs = 0;
+  answered = false;
   /** The stream is over; nothing of it is sent or told any more. */
   closed = false;
   /** Bytes that the peer takes and that it may send. */

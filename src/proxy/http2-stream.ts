@@ -183,6 +183,7 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
 
   sendHead(x: Exchange, head: ResponseHead, added: string, whole: string | null): void {
     if (this.closed) return;
+    this.answered = true;
     const ends = whole !== null && (whole === "" || x.head.method === "HEAD");
     this.#connection.writeHead(this, head, added, ends);
     if (whole === null || ends) return;
@@ -194,6 +195,7 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
 
   sendKnown(answer: KnownAnswer, from: ReadBuffer): void {
     if (this.closed) return;
+    this.answered = true;
     const { bytes, contentLength } = answer;
     const ends = contentLength === 0;
     const { session } = this;
@@ -216,6 +218,7 @@ export class Http2Stream extends Stream<KnownRequest> implements Client, Timed {
 
   sendAnswer(_x: Exchange, status: number, lines: string, body: string): void {
     if (this.closed) return;
+    this.answered = true;
     const encoder = this.session.beginBlock(3 * lines.length + 64);
     encoder.status(status);
     writeLines(encoder, lines, 0);

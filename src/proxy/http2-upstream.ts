@@ -52,7 +52,6 @@ export class Http2Upstream extends Stream<KnownResponse> implements UpstreamStre
   /** Whom it has served: who is to hear of a bug in what its end brought about. */
   #served: Exchange | null = null;
   readonly reused: boolean;
-  answered = false;
   refused = false;
   requestSent = false;
   headMs = 0;

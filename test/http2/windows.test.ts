@@ -148,10 +148,13 @@ function rig({
 
 let nowMs = 0;
 
+/** How long it takes to say something. */
+const SAID_MS = 100;
+
 function say(session: Session<null>, ...frames: readonly Buffer[]): void {
   const bytes = Buffer.concat(frames);
   // Time passes, so that nobody loses patience.
-  session.read(bytes, bytes.length, (nowMs += 100));
+  session.read(bytes, bytes.length, (nowMs += SAID_MS));
 }
 
 function head(id: number, flags = 0): Buffer {
@@ -614,6 +617,44 @@ describe("frames that bring nothing", () => {
       for (let count = 0; count < 40; count++) session.read(bytes, bytes.length, nowMs);
       assert.ok(session.over);
       assert.deepEqual(numberAt(sink.take().at(-1)?.payload as Buffer, 4), ENHANCE_YOUR_CALM);
+    });
+  }
+});
+
+describe("streams that a client resets", () => {
+  const cancel = (id: number): Buffer => numberFrame(RST_STREAM, id, CANCEL);
+  let id = 1;
+
+  /** A second of a client that keeps `open` streams open and then gives all of them up. */
+  function second(session: Session<null>, open: number, waitMs: number): void {
+    const ids = Array.from({ length: open }, (_, index) => id + 2 * index);
+    id += 2 * open;
+    say(session, ...ids.map((each) => head(each)));
+    nowMs += waitMs - SAID_MS;
+    say(session, ...ids.map((each) => cancel(each)));
+    nowMs += 1000 - waitMs - SAID_MS;
+  }
+
+  const CASES: readonly (readonly [
+    what: string,
+    open: number,
+    concurrentStreams: number,
+    waitMs: number,
+    spared: boolean,
+  ])[] = [
+    ["at once, again and again", 100, 100, 0, false],
+    ["at once, as fast as is allowed for", 50, 100, 0, true],
+    ["at their deadline, which was a second", 100, 100, 1000, true],
+    ["shortly before that", 100, 100, 999, false],
+    ["at once, but all of the many that it may have", 1000, 1000, 0, true],
+  ];
+  for (const [what, open, concurrentStreams, waitMs, spared] of CASES) {
+    test(what, () => {
+      const { session } = rig({ concurrentStreams });
+      id = 1;
+      const seconds = open > 100 ? 2 : 60;
+      for (let count = 0; count < seconds && !session.over; count++) second(session, open, waitMs);
+      assert.equal(session.over, !spared);
     });
   }
 });

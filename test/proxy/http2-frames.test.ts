@@ -411,6 +411,39 @@ describe("a client that the gateway loses patience with", () => {
     });
   }
 
+  const spared: [what: string, act: (peer: FramePeer, id: number) => Promise<void>][] = [
+    [
+      "answers that it has begun to get, and cancels",
+      async (peer, id) => {
+        peer.headers(id, GET);
+        await peer.until(() => peer.of(DATA, id).length > 0);
+        peer.reset(id, CANCEL);
+      },
+    ],
+    [
+      "as many that it takes as that it cancels",
+      async (peer, id) => {
+        peer.headers(id, POST, 0);
+        peer.reset(id, CANCEL);
+        peer.headers(id + 2, END);
+        await peer.until(() => peer.ended(id + 2));
+      },
+    ],
+  ];
+  const END = GET.map(([name, value]) => [name, name === ":path" ? "/end" : value] as const);
+  for (const [what, act] of spared) {
+    test(`but not for ${what}`, async () => {
+      await using app = await origin((request, response) => {
+        if (request.url === "/end") response.end();
+        else response.write("some");
+      });
+      await using gateway = await gatewayTo(app.port);
+      using peer = FramePeer.client(gateway.port);
+      for (let id = 1; id < 2000 && peer.code(0) === undefined; id += 4) await act(peer, id);
+      assert.equal(peer.code(0), undefined);
+    });
+  }
+
   test("bodies that are longer than they may be, one after the other", async () => {
     await using app = await origin(() => {}, { early: true });
     await using gateway = await gatewayTo(app.port, {}, { requestBodyBytesMax: 3 });
