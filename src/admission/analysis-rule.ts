@@ -4,6 +4,7 @@
  */
 import { syntaxErrorOf } from "../analysis/expr/expression.ts";
 import { isJsonObject, type JsonValue } from "../base/json.ts";
+import { pathText } from "../resource/message.ts";
 import type { Change } from "../store/store.ts";
 import { AdmissionError, type Review } from "./writer.ts";
 
@@ -25,9 +26,10 @@ export function analysisRule(change: Change): Review {
       if (typeof condition !== "string" || condition === "" || condition.includes("{{")) continue;
       const error = syntaxErrorOf(condition);
       if (error === undefined) continue;
-      const path = `spec.metrics[${index}].${field}`;
-      const what = `${kind} "${metadata.name}" is invalid: ${path}: ${error.message}`;
-      throw new AdmissionError(`${what}; valid is an expr-lang condition such as result < 0.95`);
+      const path = ["spec", "metrics", index, field];
+      const message = `${error.message}; valid is an expr-lang condition such as result < 0.95`;
+      const what = `${kind} "${metadata.name}" is invalid: ${pathText(path)}`;
+      throw new AdmissionError(`${what}: ${message}`, { path, message });
     }
   }
   return NOTHING;

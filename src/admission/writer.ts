@@ -8,7 +8,7 @@ import { randomUUID } from "node:crypto";
 import { systemClock } from "../base/clock.ts";
 import type { Clock } from "../base/clock.ts";
 import { keyText } from "../resource/resource.ts";
-import type { Resource } from "../resource/resource.ts";
+import type { Cause, Resource } from "../resource/resource.ts";
 import { keyOfChange } from "../store/change.ts";
 import { Overlay } from "../store/overlay.ts";
 import { StoreError } from "../store/store.ts";
@@ -34,6 +34,13 @@ export type AdmissionRule = (change: Change, view: AdmissionView) => Review;
 /** A change that must not happen, for a reason that a person can act on. */
 export class AdmissionError extends Error {
   override readonly name = "AdmissionError";
+  /** The field that is wrong, where it is one. */
+  readonly field: Cause | undefined;
+
+  constructor(message: string, field?: Cause) {
+    super(message);
+    this.field = field;
+  }
 }
 
 export interface WriteOptions {

@@ -3,14 +3,27 @@ import { text } from "node:stream/consumers";
 import { type FileState, settleClaims } from "../file/plan.ts";
 import { displayPath, listFiles, readText } from "../file/scan.ts";
 import { formatIssue, type Issue } from "../resource/issue.ts";
-import { parseDocuments } from "../resource/parse.ts";
-import type { ResourceDraft } from "../resource/resource.ts";
+import {
+  FieldPlaces,
+  parseDocuments,
+  type ParsedDocument,
+  type Position,
+} from "../resource/parse.ts";
+import {
+  type FieldPath,
+  keyOf,
+  keyText,
+  type ResourceDraft,
+  type ResourceKey,
+} from "../resource/resource.ts";
 import { CommandError } from "./exit.ts";
 
 export interface ReadFiles {
   readonly drafts: readonly ResourceDraft[];
   readonly issues: readonly Issue[];
   readonly fileCount: number;
+  /** The place of a field of one of the drafts; undefined for what no file holds. */
+  positionOf(key: ResourceKey, path: FieldPath): Position | undefined;
 }
 
 const STANDARD_INPUT = "-";
@@ -23,8 +36,10 @@ export async function readFiles(paths: readonly string[]): Promise<ReadFiles> {
   const listing = await listFiles(paths.filter((path) => path !== STANDARD_INPUT));
   const issues: Issue[] = [...listing.issues];
   const states: FileState[] = [];
+  const texts = new Map<string, string>();
   const take = (file: string, content: string): void => {
     const parsed = parseDocuments(content, file);
+    texts.set(file, content);
     issues.push(...parsed.issues);
     states.push({ file, documents: parsed.documents });
   };
@@ -36,11 +51,30 @@ export async function readFiles(paths: readonly string[]): Promise<ReadFiles> {
   }
   const settled = settleClaims(states, new Map());
   issues.push(...settled.issues);
-  const drafts = settled.accepted.flatMap(({ documents }) => documents.map(({ draft }) => draft));
+  const documents = settled.accepted.flatMap((one) => one.documents);
+  const drafts = documents.map(({ draft }) => draft);
   if (drafts.length + issues.length === 0) {
     throw new CommandError(`There is no resource in ${paths.join(", ")}`);
   }
-  return { drafts, issues, fileCount: states.length };
+  const positionOf = fieldPositions(documents, texts);
+  return { drafts, issues, fileCount: states.length, positionOf };
+}
+
+/** Texts are looked through when a place is first asked for. */
+function fieldPositions(
+  documents: readonly ParsedDocument[],
+  texts: ReadonlyMap<string, string>,
+): ReadFiles["positionOf"] {
+  const byKey = new Map(documents.map((one) => [keyText(keyOf(one.draft)), one]));
+  const places = new Map<string, FieldPlaces>();
+  return (key, path) => {
+    const document = byKey.get(keyText(key));
+    if (document === undefined) return undefined;
+    const { file = "" } = document.position;
+    const known = places.get(file) ?? new FieldPlaces(texts.get(file) ?? "");
+    places.set(file, known);
+    return known.positionOf(document, path);
+  };
 }
 
 /** As `readFiles`, for commands that act: with any issue nothing is returned and all are said. */

@@ -4,14 +4,16 @@
  */
 import { sha256 } from "../base/hash.ts";
 import type { Secret } from "../resource/core.ts";
-import type { ConditionDraft } from "../resource/resource.ts";
+import type { ConditionDraft, ResourceKey } from "../resource/resource.ts";
 import type { CredentialReference, SecurityPolicy } from "../resource/security-policy.ts";
 import { fullName } from "./age.ts";
+import { causeOf } from "./certificates.ts";
 import type { CompileInput } from "./compiled.ts";
 import type { MayRefer } from "./grants.ts";
 import type { PartSet } from "./part-set.ts";
 import type { ApiKeyAuth, PartKey } from "./program.ts";
 import { resolvedRefs } from "./references.ts";
+import type { ReferenceProblem } from "./references.ts";
 import { decodeSecret } from "./secret.ts";
 import { isOfKind } from "./stored.ts";
 
@@ -31,10 +33,13 @@ export interface ApiKeyResult {
 export function compileApiKeyAuth(deps: ApiKeyDeps, policy: SecurityPolicy): ApiKeyResult {
   const { apiKeyAuth } = policy.spec;
   const clients = new Map<string, string>();
-  const problems: Problem[] = [];
-  for (const reference of apiKeyAuth.credentialRefs) {
+  const problems: ReferenceProblem[] = [];
+  for (const [index, reference] of apiKeyAuth.credentialRefs.entries()) {
     const read = readCredential(deps, policy, reference);
-    problems.push(...read.problems);
+    const path = ["spec", "apiKeyAuth", "credentialRefs", index];
+    for (const problem of read.problems) {
+      problems.push({ reason: problem.reason, cause: causeOf(path, problem) });
+    }
     for (const [digest, client] of read.clients) {
       if (!clients.has(digest)) clients.set(digest, client);
     }
@@ -56,6 +61,7 @@ export function compileApiKeyAuth(deps: ApiKeyDeps, policy: SecurityPolicy): Api
 interface Problem {
   readonly reason: "InvalidCredential" | "RefNotPermitted" | "SecretNotFound" | "ConsumerNotFound";
   readonly message: string;
+  readonly missing?: ResourceKey;
 }
 
 interface CredentialResult {
@@ -84,7 +90,8 @@ function readCredential(
   const resource = input.get(kind, namespace, name);
   if (resource === undefined) {
     const message = `${kind} ${namespace}/${name} does not exist: its clients get 401`;
-    return { clients: [], problems: [{ reason: `${kind}NotFound`, message }] };
+    const missing = { kind, namespace, name };
+    return { clients: [], problems: [{ reason: `${kind}NotFound`, message, missing }] };
   }
   if (isOfKind(resource, "Consumer")) {
     const keys = resource.spec.apiKeys;

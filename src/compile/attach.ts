@@ -4,7 +4,8 @@
  */
 import type { Gateway } from "../resource/gateway.ts";
 import type { ParentReference } from "../resource/reference.ts";
-import type { ConditionDraft, ResourceKey } from "../resource/resource.ts";
+import { keyOf } from "../resource/resource.ts";
+import type { Cause, ConditionDraft, FieldPath, ResourceKey } from "../resource/resource.ts";
 import { fullName } from "./age.ts";
 import type { CompileInput } from "./compiled.ts";
 import { isOurClass } from "./gateway-class.ts";
@@ -53,30 +54,39 @@ export function createAttach(input: CompileInput, gateways: readonly GatewayNode
     [NAME_LABEL]: namespace,
   });
   return (route) =>
-    route.parentRefs.flatMap((parentRef) => {
+    route.parentRefs.flatMap((parentRef, index) => {
+      const path = ["spec", "parentRefs", index];
       const namespace = parentRef.namespace ?? route.key.namespace;
       const node = byName.get(`${namespace}/${parentRef.name}`);
-      if (node !== undefined) return [attachTo(node, route, { parentRef, labelsOf })];
+      if (node !== undefined) return [attachTo(node, route, { parentRef, path, labelsOf })];
       const foreign = input.get("Gateway", namespace, parentRef.name) as Gateway | undefined;
       if (foreign !== undefined && !isOurClass(input, foreign.spec.gatewayClassName)) return [];
       const message = `Gateway ${namespace}/${parentRef.name} does not exist`;
-      const accepted = refused("NoMatchingParent", message);
+      const missing = { kind: "Gateway", namespace, name: parentRef.name };
+      const cause = { path: [...path, "name"], message, missing };
+      const accepted = refused("NoMatchingParent", message, [cause]);
       return [{ parentRef, places: [], unserved: [], accepted }];
     });
 }
 
 interface AttachOptions {
   readonly parentRef: ParentReference;
+  /** Where it stands in the route. */
+  readonly path: FieldPath;
   readonly labelsOf: (namespace: string) => Readonly<Record<string, string>>;
 }
 
 function attachTo(node: GatewayNode, route: Attaching, options: AttachOptions): Attachment {
-  const { parentRef } = options;
-  const refuse = (reason: string, message: string): Attachment => ({
+  const { parentRef, path } = options;
+  const refuse = (
+    reason: string,
+    message: string,
+    causes: readonly Cause[] = [{ path: [...path, "name"], message }],
+  ): Attachment => ({
     parentRef,
     places: [],
     unserved: [],
-    accepted: refused(reason, message),
+    accepted: refused(reason, message, causes),
   });
   const name = fullName(node.gateway);
   const named = node.listeners.filter(
@@ -86,7 +96,9 @@ function attachTo(node: GatewayNode, route: Attaching, options: AttachOptions): 
   );
   if (named.length === 0) {
     const known = node.listeners.map(({ spec }) => `${spec.name} (${spec.port})`).join(", ");
-    return refuse("NoMatchingParent", `Gateway ${name} has no such listener; it has ${known}`);
+    const message = `Gateway ${name} has no such listener; it has ${known}`;
+    const field = parentRef.sectionName === undefined ? "port" : "sectionName";
+    return refuse("NoMatchingParent", message, [{ path: [...path, field], message }]);
   }
   // Whether a listener allows a route does not depend on whether it can be served.
   const allowed = named.filter((listener) => allows(listener, route, options));
@@ -103,8 +115,10 @@ function attachTo(node: GatewayNode, route: Attaching, options: AttachOptions): 
     const why = allowed.map(({ spec, problem }) => `${spec.name}: ${problem?.message}`).join("; ");
     const isPending = allowed.every(({ problem }) => problem?.reason === "Pending");
     const reason = isPending ? "Pending" : "NoMatchingParent";
-    const attachment = refuse(reason, `No listener of Gateway ${name} is served: ${why}`);
-    return { ...attachment, unserved };
+    const message = `No listener of Gateway ${name} is served: ${why}`;
+    // What is wrong is the listeners', and said there.
+    const causes = allowed.flatMap(listenerCauses);
+    return { ...refuse(reason, message, causes), unserved };
   }
   const places = served
     .map((listener) => {
@@ -113,8 +127,10 @@ function attachTo(node: GatewayNode, route: Attaching, options: AttachOptions): 
     })
     .filter((place) => place.hostnames.length > 0);
   if (places.length === 0) {
-    const message = `No hostname of the route fits a listener of Gateway ${name}`;
-    return { ...refuse("NoMatchingListenerHostname", message), unserved };
+    const known = served.map(({ spec }) => `${spec.name} (${spec.hostname ?? "*"})`).join(", ");
+    const message = `No hostname of the route fits a listener of Gateway ${name}; it has ${known}`;
+    const causes = [{ path: ["spec", "hostnames"], message }];
+    return { ...refuse("NoMatchingListenerHostname", message, causes), unserved };
   }
   return { parentRef, places, unserved, accepted: ACCEPTED };
 }
@@ -172,8 +188,16 @@ function carries(kinds: readonly { readonly kind: string }[], kind: string): boo
   return kinds.some((one) => one.kind === kind || one.kind === also);
 }
 
-function refused(reason: string, message: string): ConditionDraft {
-  return { type: "Accepted", status: "False", reason, message };
+/** What is wrong with a listener, as fields of its Gateway. */
+function listenerCauses({ gateway, spec, problem }: ListenerNode): readonly Cause[] {
+  if (problem === undefined) return [];
+  const { message } = problem;
+  const own = { path: ["spec", "listeners", gateway.spec.listeners.indexOf(spec)], message };
+  return (problem.causes ?? [own]).map((cause) => ({ resource: keyOf(gateway), ...cause }));
+}
+
+function refused(reason: string, message: string, causes: readonly Cause[]): ConditionDraft {
+  return { type: "Accepted", status: "False", reason, message, causes };
 }
 
 const ACCEPTED: ConditionDraft = {

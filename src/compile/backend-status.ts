@@ -3,7 +3,7 @@
  */
 import type { ConditionDraft, Resource } from "../resource/resource.ts";
 import { keyOf } from "../resource/resource.ts";
-import type { SplitTrace, StatusDraft } from "./compiled.ts";
+import type { BackendProblem, SplitTrace, StatusDraft } from "./compiled.ts";
 import type { PartKey } from "./program.ts";
 import { splitKey } from "./splits.ts";
 
@@ -19,6 +19,15 @@ export function backendStatus(
   const accepted: ConditionDraft =
     problem === undefined
       ? { type: "Accepted", status: "True", reason: "Accepted", message: "Backend is accepted" }
-      : { type: "Accepted", status: "False", ...problem };
+      : refused(problem);
   return { key: keyOf(backend), generation, conditions: [accepted] };
+}
+
+function refused({ reason, message, missing, at }: BackendProblem): ConditionDraft {
+  const cause = {
+    ...(at ?? { path: ["spec"] }),
+    message,
+    ...(missing !== undefined && { missing }),
+  };
+  return { type: "Accepted", status: "False", reason, message, causes: [cause] };
 }

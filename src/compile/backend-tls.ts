@@ -5,18 +5,18 @@
  * fail, and never go in plain text (Gateway API `BackendTLSPolicyValidation`).
  */
 import type { BackendTLSPolicy, BackendTlsTarget } from "../resource/backend-tls-policy.ts";
-import type { ConditionDraft } from "../resource/resource.ts";
+import type { ConditionDraft, FieldPath } from "../resource/resource.ts";
 import { keyOf } from "../resource/resource.ts";
 import { compareAge, fullName } from "./age.ts";
-import { readAuthorities } from "./certificates.ts";
-import type { AuthorityProblem, CertificateDeps } from "./certificates.ts";
+import { causeOf, readAuthorities } from "./certificates.ts";
+import type { CertificateDeps } from "./certificates.ts";
 import type {
   AncestorStatusDraft,
   BackendProblem,
   ParentReference,
   StatusDraft,
 } from "./compiled.ts";
-import { accepted, placeText } from "./policies.ts";
+import { ACCEPTED, placeText, refused } from "./policies.ts";
 import type { PoolTls } from "./program.ts";
 import { isOfKind, listOf } from "./stored.ts";
 
@@ -54,15 +54,16 @@ export function readBackendTls(deps: CertificateDeps): BackendTlsPolicies {
   for (const policy of listOf(deps.input, "BackendTLSPolicy").toSorted(compareAge)) {
     const read = readPolicy(deps, policy);
     const { namespace } = policy.metadata;
-    const targets = policy.spec.targetRefs.map((target) => {
+    const targets = policy.spec.targetRefs.map((target, index) => {
+      const path = ["spec", "targetRefs", index];
       const place = placeText({ ...target, namespace }, target.sectionName);
-      const missing = missingTarget(deps, namespace, target);
+      const missing = missingTarget(deps, { namespace, target, path });
       const older = places.get(place);
       if (missing !== undefined) return { target, accepted: missing };
       if (older !== undefined) {
         const what = `${target.kind} ${namespace}/${target.name}`;
         const message = `${what} already has the older BackendTLSPolicy ${older.owner}`;
-        return { target, accepted: accepted("Conflicted", message) };
+        return { target, accepted: refused("Conflicted", { path: [...path, "name"], message }) };
       }
       places.set(place, { owner: fullName(policy), read });
       return { target, accepted: read.accepted };
@@ -79,19 +80,32 @@ export function readBackendTls(deps: CertificateDeps): BackendTlsPolicies {
   };
 }
 
+interface PlacedTarget {
+  readonly namespace: string;
+  readonly target: BackendTlsTarget;
+  readonly path: FieldPath;
+}
+
 function missingTarget(
   { input, onRead }: CertificateDeps,
-  namespace: string,
-  { kind, name, sectionName }: BackendTlsTarget,
+  { namespace, target, path }: PlacedTarget,
 ): ConditionDraft | undefined {
+  const { kind, name, sectionName } = target;
   onRead(kind, namespace, name);
   const resource = input.get(kind, namespace, name);
   const what = `${kind} ${namespace}/${name}`;
-  if (resource === undefined) return accepted("TargetNotFound", `${what} does not exist`);
+  if (resource === undefined) {
+    const missing = { kind, namespace, name };
+    const cause = { path: [...path, "name"], message: `${what} does not exist`, missing };
+    return refused("TargetNotFound", cause);
+  }
   if (sectionName === undefined) return undefined;
   const ports = isOfKind(resource, "Service") ? (resource.spec.ports ?? []) : [];
   if (ports.some((one) => one.name === sectionName)) return undefined;
-  return accepted("TargetNotFound", `${what} has no port named ${sectionName}`);
+  const known = ports.flatMap((one) => one.name ?? []);
+  const valid = known.length === 0 ? "" : `; valid: ${known.join(", ")}`;
+  const message = `${what} has no port named ${sectionName}${valid}`;
+  return refused("TargetNotFound", { path: [...path, "sectionName"], message });
 }
 
 interface ReadPolicy {
@@ -112,12 +126,18 @@ function readPolicy(deps: CertificateDeps, policy: BackendTLSPolicy): ReadPolicy
   const { hostname, caCertificateRefs = [], subjectAltNames } = policy.spec.validation;
   const from = { group: "gateway.networking.k8s.io", kind: "BackendTLSPolicy", namespace };
   const { pem, problems } = readAuthorities(deps, from, caCertificateRefs);
-  const good = accepted("Accepted", "Policy is accepted");
+  const good = ACCEPTED;
+  const path = ["spec", "validation", "caCertificateRefs"];
+  const causes = problems.map((one) => causeOf([...path, one.index], one));
   const [first] = problems;
-  if (first !== undefined) {
-    const resolved = unresolved(problems);
-    const problem = { reason: "InvalidCACertificateRef" as const, message: resolved.message };
-    const none = pem === "" ? accepted("NoValidCACertificate", resolved.message) : good;
+  const [place] = causes;
+  if (first !== undefined && place !== undefined) {
+    const message = causes.map((one) => one.message).join("; ");
+    const { reason } = first;
+    const resolved = { type: "ResolvedRefs", status: "False", reason, message, causes } as const;
+    const at = { resource: keyOf(policy), path: place.path };
+    const problem = { reason: "InvalidCACertificateRef" as const, message, at };
+    const none = pem === "" ? refused("NoValidCACertificate", ...causes) : good;
     return { result: { problem }, accepted: none, resolved };
   }
   const names = subjectAltNames?.map(({ type, hostname: dns, uri }) =>
@@ -131,12 +151,6 @@ function readPolicy(deps: CertificateDeps, policy: BackendTLSPolicy): ReadPolicy
     ...(names !== undefined && names.length > 0 && { subjectAltNames: names }),
   };
   return { result: { tls }, accepted: good, resolved: RESOLVED };
-}
-
-function unresolved(problems: readonly AuthorityProblem[]): ConditionDraft & { message: string } {
-  const reason = problems[0]?.reason ?? "InvalidCACertificateRef";
-  const message = problems.map((one) => one.message).join("; ");
-  return { type: "ResolvedRefs", status: "False", reason, message };
 }
 
 /** The Gateways through which a backend is reached, as ancestors of its policy. */

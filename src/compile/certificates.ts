@@ -7,7 +7,7 @@ import { createPrivateKey, X509Certificate } from "node:crypto";
 import { createSecureContext } from "node:tls";
 import { sha256 } from "../base/hash.ts";
 import { CERTIFICATE_FILE_OPTION, KEY_FILE_OPTION, type Listener } from "../resource/gateway.ts";
-import type { Resource } from "../resource/resource.ts";
+import type { Cause, FieldPath, Resource, ResourceKey } from "../resource/resource.ts";
 import type { AuthorityReference, CertificateReference } from "../resource/tls.ts";
 import type { CompileInput } from "./compiled.ts";
 import type { MayRefer } from "./grants.ts";
@@ -27,6 +27,22 @@ export type KeyPairText =
 export interface ReferenceProblem {
   readonly reason: "Invalid" | "InvalidKind" | "RefNotPermitted";
   readonly message: string;
+  /** The resource that is named, and is not there. */
+  readonly missing?: ResourceKey;
+}
+
+/** A problem of the reference that stands at `path`. */
+export function causeOf(
+  path: FieldPath,
+  { reason, message, missing }: Omit<ReferenceProblem, "reason"> & { readonly reason: string },
+): Cause {
+  const fields: Readonly<Record<string, string>> = {
+    InvalidKind: "kind",
+    InvalidCACertificateKind: "kind",
+    RefNotPermitted: "namespace",
+  };
+  const whole = [...path, fields[reason] ?? "name"];
+  return { path: whole, message, ...(missing !== undefined && { missing }) };
 }
 
 /** Who refers: `group`, `kind` and `namespace` as a ReferenceGrant names them. */
@@ -75,7 +91,9 @@ export function readCertificate(
   }
   onRead("Secret", namespace, name);
   const secret = input.get("Secret", namespace, name);
-  if (secret === undefined) return invalid("Invalid", `${what} does not exist`);
+  if (secret === undefined) {
+    return invalid("Invalid", `${what} does not exist`, { kind, namespace, name });
+  }
   const checked = readSecret(secret);
   if ("problem" in checked) return invalid("Invalid", `${what} ${checked.problem}`);
   return toPair(`Secret/${namespace}/${name}`, checked);
@@ -97,8 +115,9 @@ export function readCertificateFile(
 function invalid(
   reason: ReferenceProblem["reason"],
   message: string,
+  missing?: ResourceKey,
 ): { readonly problem: ReferenceProblem } {
-  return { problem: { reason, message } };
+  return { problem: { reason, message, ...(missing !== undefined && { missing }) } };
 }
 
 function toPair(
@@ -181,6 +200,9 @@ function parseCertificate(pem: string): X509Certificate | undefined {
 export interface AuthorityProblem {
   readonly reason: "InvalidCACertificateRef" | "InvalidKind" | "RefNotPermitted";
   readonly message: string;
+  /** Which of the references it is. */
+  readonly index: number;
+  readonly missing?: ResourceKey;
 }
 
 /** The certificates under `ca.crt` of all references that can be followed, and what the others lack. */
@@ -191,10 +213,10 @@ export function readAuthorities(
 ): { readonly pem: string; readonly problems: readonly AuthorityProblem[] } {
   const texts: string[] = [];
   const problems: AuthorityProblem[] = [];
-  for (const ref of refs) {
+  for (const [index, ref] of refs.entries()) {
     const read = readAuthority(deps, from, ref);
     if (typeof read === "string") texts.push(read);
-    else problems.push(read);
+    else problems.push({ ...read, index });
   }
   return { pem: texts.join("\n"), problems };
 }
@@ -203,7 +225,7 @@ function readAuthority(
   { input, mayRefer, onRead }: CertificateDeps,
   from: Referrer,
   ref: AuthorityReference,
-): string | AuthorityProblem {
+): string | Omit<AuthorityProblem, "index"> {
   const { kind, name } = ref;
   const group = ref.group ?? "";
   const namespace = ref.namespace ?? from.namespace;
@@ -217,10 +239,12 @@ function readAuthority(
     return { reason: "RefNotPermitted", message };
   }
   onRead(kind, namespace, name);
-  const pem = authoritiesIn(input.get(kind, namespace, name));
+  const holder = input.get(kind, namespace, name);
+  const pem = authoritiesIn(holder);
   if (!("problem" in pem)) return pem.pem;
   const message = `${kind} ${namespace}/${name} ${pem.problem}`;
-  return { reason: "InvalidCACertificateRef", message };
+  const missing = holder === undefined ? { missing: { kind, namespace, name } } : {};
+  return { reason: "InvalidCACertificateRef", message, ...missing };
 }
 
 /** The certificates that a ConfigMap or Secret holds under `ca.crt`. */

@@ -14,7 +14,7 @@ import { compareAge, fullName } from "./age.ts";
 import type { AncestorStatusDraft, CompileInput, StatusDraft } from "./compiled.ts";
 import { isHttps } from "./listeners.ts";
 import type { GatewayNode, ListenerNode } from "./listeners.ts";
-import { attachOne, placeText } from "./policies.ts";
+import { attachOne, placeText, refused } from "./policies.ts";
 import { overriddenBy } from "./policy-overrides.ts";
 import type { Holding } from "./policy-overrides.ts";
 import type { ClientPart, PartKey } from "./program.ts";
@@ -146,7 +146,7 @@ function overruledOn(
       const message =
         `Connections of port ${own.spec.port} are those of the older ClientTrafficPolicy ` +
         `${fullName(governing)}, which says otherwise`;
-      return { type: "Accepted", status: "False", reason: "Conflicted", message };
+      return refused("Conflicted", { path: ["spec"], message });
     }
   }
   return undefined;
@@ -175,7 +175,7 @@ function withoutTls(
   const own = gateways.flatMap((node) => node.listeners).filter((one) => one.policy === policy);
   if (own.length === 0 || own.some(({ spec }) => isHttps(spec))) return undefined;
   const message = "tls is set, and none of the listeners that the policy holds for is HTTPS";
-  return { type: "Accepted", status: "False", reason: "Invalid", message };
+  return refused("Invalid", { path: ["spec", "tls"], message });
 }
 
 /** The key of the part that a policy comes to. */

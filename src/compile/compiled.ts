@@ -3,7 +3,7 @@
  * depends on the time of day, and nothing that is secret stands anywhere but in `credentials`.
  */
 import type { UNIX_SOCKET } from "../resource/gateway.ts";
-import type { ConditionDraft, Resource, ResourceKey } from "../resource/resource.ts";
+import type { ConditionDraft, FieldPath, Resource, ResourceKey } from "../resource/resource.ts";
 import type { KeyPairText } from "./certificates.ts";
 import type { CompileMemo } from "./memo.ts";
 import type { PartKey, Program } from "./program.ts";
@@ -68,6 +68,18 @@ export interface BackendProblem {
     | "UnsupportedProtocol"
     | "UnsupportedValue";
   readonly message: string;
+  /** What is named, and is not there. */
+  readonly missing?: ResourceKey;
+  /** The field of the reference that is wrong; its name where absent. */
+  readonly field?: "kind" | "namespace" | "port";
+  /** Where it is written, if not in the reference. */
+  readonly at?: FieldPlace;
+}
+
+/** A field of some resource. */
+export interface FieldPlace {
+  readonly resource: ResourceKey;
+  readonly path: FieldPath;
 }
 
 /** One change of one resource: what a watch event says. */

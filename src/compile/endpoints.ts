@@ -6,12 +6,13 @@
 import type { BackendSpec } from "../resource/backend.ts";
 import type { Endpoints } from "../resource/endpoints.ts";
 import type { EndpointSlice } from "../resource/endpoint-slice.ts";
+import type { ResourceKey } from "../resource/resource.ts";
 import type { Service } from "../resource/service.ts";
 import { appProtocolOf, poolProtocol } from "./app-protocol.ts";
 import type { AppProtocol } from "./app-protocol.ts";
 import type { BackendTlsOf } from "./backend-tls.ts";
 import { authoritiesIn } from "./certificates.ts";
-import type { BackendProblem, BackendTarget } from "./compiled.ts";
+import type { BackendProblem, BackendTarget, FieldPlace } from "./compiled.ts";
 import type { EndpointAddress, PoolPart } from "./program.ts";
 import type { TracingReader } from "./reader.ts";
 import { isOfKind } from "./stored.ts";
@@ -38,9 +39,10 @@ export function connectBackend(
     if (one.fqdn !== undefined) return [{ host: one.fqdn.hostname, port: one.fqdn.port }];
     return one.unix === undefined ? [] : [{ unixPath: one.unix.path }];
   });
+  const self = { kind: "Backend", namespace, name };
   const policy = backendTlsOf({ kind: "Backend", namespace, name });
   if (policy !== undefined && "problem" in policy) return policy;
-  const spoken = backendProtocol(spec, spec.tls !== undefined || policy !== undefined);
+  const spoken = backendProtocol(self, spec, spec.tls !== undefined || policy !== undefined);
   if ("problem" in spoken) return spoken;
   if (policy !== undefined) {
     return { endpoints, tls: policy.tls, ...spokenOver(spoken, policy.tls) };
@@ -50,9 +52,10 @@ export function connectBackend(
   const serverName = spec.tls.sni ?? names[0];
   const differ = spec.tls.sni === undefined && names.some((one) => one !== names[0]);
   if (serverName === undefined || differ) {
-    return unsupported("tls needs sni where the endpoints are not of one hostname");
+    const message = "tls needs sni where the endpoints are not of one hostname";
+    return unsupported(message, { resource: self, path: ["spec", "tls"] });
   }
-  const authorities = readAuthorities(reader, spec.tls.caCertificateRefs ?? [], namespace);
+  const authorities = readAuthorities(reader, spec.tls.caCertificateRefs ?? [], self);
   if ("problem" in authorities) return authorities;
   const tls =
     authorities.pem === "" ? { serverName } : { serverName, caCertificates: authorities.pem };
@@ -61,17 +64,23 @@ export function connectBackend(
 
 /** What several `appProtocols` come to together. */
 function backendProtocol(
+  resource: ResourceKey,
   spec: BackendSpec,
   secure: boolean,
 ): AppProtocol | { readonly problem: BackendProblem } {
   const all: AppProtocol = {};
-  for (const name of spec.appProtocols ?? []) {
+  const path = ["spec", "appProtocols"];
+  for (const [index, name] of (spec.appProtocols ?? []).entries()) {
     const one = appProtocolOf(name);
-    if (one === undefined) return unsupported(`appProtocols: ${name} is not known`);
+    if (one === undefined) {
+      const at = { resource, path: [...path, index] };
+      return unsupported(`appProtocols: ${name} is not known`, at);
+    }
     Object.assign(all, one);
   }
   if (all.tls === true && !secure) {
-    return unsupported("appProtocols asks for TLS, so tls or a BackendTLSPolicy must be there");
+    const message = "appProtocols asks for TLS, so tls or a BackendTLSPolicy must be there";
+    return unsupported(message, { resource, path });
   }
   return all;
 }
@@ -92,16 +101,19 @@ interface AuthorityRef {
 function readAuthorities(
   reader: TracingReader,
   refs: readonly AuthorityRef[],
-  namespace: string,
+  resource: ResourceKey,
 ): { readonly pem: string } | { readonly problem: BackendProblem } {
   const texts: string[] = [];
-  for (const { kind, name } of refs) {
+  const { namespace } = resource;
+  for (const [index, { kind, name }] of refs.entries()) {
     const holder = reader.get(kind, namespace, name);
     const read = authoritiesIn(holder);
     if ("problem" in read) {
       const what = read.problem;
       const message = `${kind} ${namespace}/${name}, named by tls.caCertificateRefs, ${what}`;
-      return { problem: { reason: "InvalidCACertificateRef", message } };
+      const at = { resource, path: ["spec", "tls", "caCertificateRefs", index, "name"] };
+      const missing = holder === undefined ? { missing: { kind, namespace, name } } : {};
+      return { problem: { reason: "InvalidCACertificateRef", message, at, ...missing } };
     }
     texts.push(read.pem);
   }
@@ -119,8 +131,10 @@ export function connectService(
   );
   const name = `Service ${target.namespace}/${target.name}`;
   if (port === undefined) {
-    const message = `${name} has no TCP port ${target.port ?? "(none was named)"}`;
-    return { problem: { reason: "BackendNotFound", message } };
+    const known = (service.spec.ports ?? []).filter((one) => (one.protocol ?? "TCP") === "TCP");
+    const valid = known.length === 0 ? "" : `; valid: ${known.map((one) => one.port).join(", ")}`;
+    const message = `${name} has no TCP port ${target.port ?? "(none was named)"}${valid}`;
+    return { problem: { reason: "BackendNotFound", message, field: "port" } };
   }
   const spoken = appProtocolOf(port.appProtocol);
   const { namespace } = target;
@@ -130,7 +144,10 @@ export function connectService(
   if (spoken === undefined || (spoken.tls === true && policy === undefined)) {
     const why = spoken === undefined ? "is not supported" : "needs a BackendTLSPolicy";
     const message = `appProtocol ${port.appProtocol} of ${name} ${why}`;
-    return { problem: { reason: "UnsupportedProtocol", message } };
+    const index = (service.spec.ports ?? []).indexOf(port);
+    const resource = { kind: "Service", namespace, name: target.name };
+    const at = { resource, path: ["spec", "ports", index, "appProtocol"] };
+    return { problem: { reason: "UnsupportedProtocol", message, at } };
   }
   const slices = reader.slicesOf(service).filter((one) => isOfKind(one, "EndpointSlice"));
   const listed = reader.get("Endpoints", target.namespace, target.name);
@@ -182,6 +199,6 @@ function readSlice(slice: EndpointSlice, port: ServicePort): readonly HostAndPor
     .map((host) => ({ host, port: number }));
 }
 
-function unsupported(message: string): { readonly problem: BackendProblem } {
-  return { problem: { reason: "UnsupportedValue", message } };
+function unsupported(message: string, at: FieldPlace): { readonly problem: BackendProblem } {
+  return { problem: { reason: "UnsupportedValue", message, at } };
 }

@@ -2,10 +2,12 @@
 import type { HeaderFilter } from "../resource/header-filter.ts";
 import type { HttpFilter } from "../resource/http-filter.ts";
 import type { MirrorFilter } from "../resource/mirror-filter.ts";
+import type { FieldPath } from "../resource/resource.ts";
 import type { BackendProblem } from "./compiled.ts";
 import { readCors } from "./cors.ts";
 import type { Filters, HeaderEdits, PathEdit, Redirect, UrlRewrite } from "./program.ts";
-import type { BackendReference, ResolvedReference } from "./references.ts";
+import { problemAt } from "./references.ts";
+import type { BackendReference, ReferenceProblem, ResolvedReference } from "./references.ts";
 import type { ExtensionOf } from "./route-filters.ts";
 import type { Mirror } from "./rule-part.ts";
 
@@ -13,6 +15,8 @@ type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
 type PathModifier = NonNullable<NonNullable<HttpFilter["urlRewrite"]>["path"]>;
 
 export interface FilterInput {
+  /** Where the list of filters stands, without its name. */
+  readonly path: FieldPath;
   /** The path that the rule matched, which ReplacePrefixMatch replaces. */
   readonly prefix: string;
   readonly extensionOf: ExtensionOf;
@@ -20,7 +24,7 @@ export interface FilterInput {
   readonly resolve: (reference: BackendReference, mirror: boolean) => ResolvedReference;
   readonly namespace: string;
   /** What is wrong with references is added to these. */
-  readonly problems: BackendProblem[];
+  readonly problems: ReferenceProblem[];
 }
 
 export interface FilterResult {
@@ -39,7 +43,7 @@ export function readFilters(
   const read: Mutable<Filters> = {};
   const mirrors: Mirror[] = [];
   let broken = false;
-  for (const filter of filters ?? []) {
+  for (const [index, filter] of (filters ?? []).entries()) {
     if (filter.requestHeaderModifier !== undefined) {
       read.requestHeaders = readHeaders(filter.requestHeaderModifier);
     }
@@ -54,38 +58,41 @@ export function readFilters(
     }
     if (filter.cors !== undefined) read.cors = readCors(filter.cors);
     if (filter.requestMirror !== undefined) {
-      mirrors.push(...readMirror(filter.requestMirror, input));
+      mirrors.push(...readMirror(filter.requestMirror, index, input));
     }
   }
   // After all others, so that what they change is known, wherever in the list they stand.
-  for (const { extensionRef } of filters ?? []) {
-    if (extensionRef !== undefined && !addExtension(read, extensionRef, input)) broken = true;
+  for (const [index, { extensionRef }] of (filters ?? []).entries()) {
+    if (extensionRef === undefined) continue;
+    const problem = addExtension(read, extensionRef, input);
+    if (problem === undefined) continue;
+    broken = true;
+    const path = [...input.path, "filters", index, "extensionRef"];
+    input.problems.push(problemAt(path, problem));
   }
   if (mirrors.length > 0) read.mirrors = mirrors;
   return { filters: broken ? {} : read, broken };
 }
 
 /** A mirror that cannot be followed is said on the route and left out: requests go on without. */
-function readMirror(filter: MirrorFilter, input: FilterInput): readonly Mirror[] {
+function readMirror(filter: MirrorFilter, index: number, input: FilterInput): readonly Mirror[] {
   const { split, problem } = input.resolve(filter.backendRef, true);
-  if (problem !== undefined) input.problems.push(problem);
+  const path = [...input.path, "filters", index, "requestMirror", "backendRef"];
+  if (problem !== undefined) input.problems.push(problemAt(path, problem));
   const { percent = 100, fraction } = filter;
   const share =
     fraction === undefined ? percent / 100 : fraction.numerator / (fraction.denominator ?? 100);
   return split === undefined || share === 0 ? [] : [{ split, fraction: share }];
 }
 
-/** Whether the filter could be added. */
+/** Adds the filter, or says why it cannot be added. */
 function addExtension(
   read: Mutable<Filters>,
   reference: NonNullable<HttpFilter["extensionRef"]>,
-  { extensionOf, namespace, problems }: FilterInput,
-): boolean {
+  { extensionOf, namespace }: FilterInput,
+): BackendProblem | undefined {
   const found = extensionOf(namespace, reference);
-  if ("problem" in found) {
-    problems.push(found.problem);
-    return false;
-  }
+  if ("problem" in found) return found.problem;
   const { rewrite, directResponse } = found.filters;
   const taken =
     (directResponse !== undefined &&
@@ -93,12 +100,11 @@ function addExtension(
     (rewrite !== undefined && overlap(read.rewrite ?? {}, rewrite));
   if (taken) {
     const message = `HTTPRouteFilter ${reference.name} changes what another filter of its rule changes`;
-    problems.push({ reason: "UnsupportedValue", message });
-    return false;
+    return { reason: "UnsupportedValue", message };
   }
   if (directResponse !== undefined) read.directResponse = directResponse;
   if (rewrite !== undefined) read.rewrite = { ...read.rewrite, ...rewrite };
-  return true;
+  return undefined;
 }
 
 function overlap(a: UrlRewrite, b: UrlRewrite): boolean {

@@ -35,7 +35,8 @@ function acceptedOf(parameters: { readonly kind: string } | undefined): Conditio
     return { type: "Accepted", status: "True", reason: "Accepted", message };
   }
   const message = `parametersRef is not supported: Sluice takes no ${parameters.kind}`;
-  return { type: "Accepted", status: "False", reason: "InvalidParameters", message };
+  const causes = [{ path: ["spec", "parametersRef"], message }];
+  return { type: "Accepted", status: "False", reason: "InvalidParameters", message, causes };
 }
 
 const SUPPORTED_VERSION: ConditionDraft = {

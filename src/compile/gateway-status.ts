@@ -7,6 +7,7 @@ import type { ConditionDraft } from "../resource/resource.ts";
 import { UNIX_SOCKET } from "../resource/gateway.ts";
 import { keyOf } from "../resource/resource.ts";
 import { unixPath } from "./address.ts";
+import { causeOf } from "./certificates.ts";
 import { clientKey } from "./client-policies.ts";
 import type { CompileInput, ListenerStatusDraft, StatusAddress, StatusDraft } from "./compiled.ts";
 import { intersectHostnames } from "./hostname.ts";
@@ -79,7 +80,7 @@ function condition(
   message: string,
 ): ConditionDraft {
   if (problem === undefined) return { type, status: "True", reason: type, message };
-  return { type, status: "False", reason: problem.reason, message: problem.message };
+  return { ...problem, type, status: "False" };
 }
 
 /** What some worker could not do with a part without which the listener serves nobody. */
@@ -102,9 +103,8 @@ function programmed(
   failure: string | undefined,
 ): ConditionDraft {
   if (problem !== undefined) {
-    const { message } = problem;
     const reason = problem.reason === "Pending" ? problem.reason : "Invalid";
-    return { type: "Programmed", status: "False", reason, message };
+    return { ...problem, type: "Programmed", status: "False", reason };
   }
   if (unavailable !== undefined) {
     const message = unavailable;
@@ -116,13 +116,16 @@ function programmed(
   return condition("Programmed", undefined, "Listener is programmed");
 }
 
-function resolved({ invalidKinds, unresolved }: ListenerNode): ConditionDraft {
+function resolved({ gateway, spec, invalidKinds, unresolved }: ListenerNode): ConditionDraft {
   if (unresolved !== undefined) return unresolved;
   if (invalidKinds.length === 0) {
     return condition("ResolvedRefs", undefined, "All references are resolved");
   }
-  const message = `Kinds that no HTTP listener carries: ${invalidKinds.join(", ")}`;
-  return { type: "ResolvedRefs", status: "False", reason: "InvalidRouteKinds", message };
+  const valid = "valid: HTTPRoute, GRPCRoute, AIGatewayRoute";
+  const message = `Kinds that no HTTP listener carries: ${invalidKinds.join(", ")}; ${valid}`;
+  const path = ["spec", "listeners", gateway.spec.listeners.indexOf(spec)];
+  const causes = [{ path: [...path, "allowedRoutes", "kinds"], message }];
+  return { type: "ResolvedRefs", status: "False", reason: "InvalidRouteKinds", message, causes };
 }
 
 /**
@@ -153,7 +156,9 @@ function tlsConditions({ gateway, clientCertificateProblem }: GatewayNode): Cond
   if (clientCertificateProblem !== undefined) {
     const { reason, message } = clientCertificateProblem;
     const said = reason === "RefNotPermitted" ? reason : "InvalidClientCertificateRef";
-    conditions.push({ type: "ResolvedRefs", status: "False", reason: said, message });
+    const path = ["spec", "tls", "backend", "clientCertificateRef"];
+    const causes = [causeOf(path, clientCertificateProblem)];
+    conditions.push({ type: "ResolvedRefs", status: "False", reason: said, message, causes });
   } else if (backend?.clientCertificateRef !== undefined) {
     conditions.push(condition("ResolvedRefs", undefined, "All references are resolved"));
   }

@@ -5,11 +5,14 @@
  */
 import { sha256 } from "../base/hash.ts";
 import type { ClientTrafficPolicy } from "../resource/client-traffic-policy.ts";
+import { CERTIFICATE_FILE_OPTION } from "../resource/gateway.ts";
 import type { Gateway } from "../resource/gateway.ts";
-import type { ConditionDraft } from "../resource/resource.ts";
+import { keyOf } from "../resource/resource.ts";
+import type { Cause, ConditionDraft, FieldPath } from "../resource/resource.ts";
 import { CIPHERS } from "../resource/tls.ts";
 import type { AuthorityReference } from "../resource/tls.ts";
 import {
+  causeOf,
   certificateFileOf,
   readAuthorities,
   readCertificate,
@@ -46,21 +49,21 @@ export function readListenerTls(
   deps: CertificateDeps,
   { gateway, spec, policy }: ListenerTlsInput,
 ): ListenerTlsResult {
-  const { namespace } = gateway.metadata;
-  const { keyPairs, problems } = readKeyPairs(deps, spec, gatewayReferrer(namespace));
+  const { keyPairs, problems } = readKeyPairs(deps, gateway, spec);
   const validation = readValidation(deps, { gateway, spec, policy });
   const unresolved = unresolvedOf([...problems, ...(validation?.problems ?? [])]);
   const said = unresolved === undefined ? {} : { unresolved };
   if (keyPairs.length === 0) {
     const awaited = awaitedSecret(deps, gateway, spec);
     if (awaited !== undefined) return awaited;
-    const message = problems[0]?.message ?? "tls names no certificate";
-    const condition = unresolved ?? refused("ResolvedRefs", "InvalidCertificateRef", message);
+    const message = "tls names no certificate";
+    const cause = { path: [...tlsPath(gateway, spec)], message };
+    const condition = unresolved ?? refused("ResolvedRefs", "InvalidCertificateRef", [cause]);
     return { unresolved: condition, problem: { ...condition, type: "Programmed" } };
   }
   if (validation !== undefined && validation.authorities === undefined) {
-    const message = validation.problems.map((one) => one.message).join("; ");
-    return { ...said, problem: refused("Accepted", "NoValidCACertificate", message) };
+    const causes = validation.problems.map((one) => one.cause);
+    return { ...said, problem: refused("Accepted", "NoValidCACertificate", causes) };
   }
   const settings = policy?.spec.tls;
   const tls: ListenerTls = {
@@ -80,17 +83,18 @@ export function readListenerTls(
 function awaitedSecret(
   { input }: CertificateDeps,
   gateway: Gateway,
-  { tls }: ListenerSpec,
+  spec: ListenerSpec,
 ): ListenerTlsResult | undefined {
   const { namespace } = gateway.metadata;
-  const missing = (tls?.certificateRefs ?? []).filter(
+  const missing = (spec.tls?.certificateRefs ?? []).filter(
     (ref) =>
       ref.kind === "Secret" &&
       ref.group === "" &&
       (ref.namespace ?? namespace) === namespace &&
       input.get("Secret", namespace, ref.name) === undefined,
   );
-  for (const { name } of missing) {
+  for (const ref of missing) {
+    const { name } = ref;
     const wanted = wantedFor(input, gateway, name);
     if (wanted === undefined) continue;
     const why = whyUnobtainable(input, namespace, wanted);
@@ -98,9 +102,11 @@ function awaitedSecret(
       why === undefined
         ? `Secret ${namespace}/${name} does not exist yet: its certificate is being obtained`
         : `Secret ${namespace}/${name} does not exist, and cannot be obtained: ${why}`;
-    const unresolved = refused("ResolvedRefs", "InvalidCertificateRef", message);
+    const index = (spec.tls?.certificateRefs ?? []).indexOf(ref);
+    const path = [...tlsPath(gateway, spec), "certificateRefs", index, "name"];
+    const unresolved = refused("ResolvedRefs", "InvalidCertificateRef", [{ path, message }]);
     const reason = why === undefined ? "Pending" : "InvalidCertificateRef";
-    return { unresolved, problem: refused("Programmed", reason, message) };
+    return { unresolved, problem: refused("Programmed", reason, [{ path, message }]) };
   }
   return undefined;
 }
@@ -117,32 +123,42 @@ export function gatewayReferrer(namespace: string): Referrer {
 
 interface Unresolved {
   readonly reason: string;
-  readonly message: string;
+  readonly cause: Cause;
+}
+
+/** Where the TLS of a listener stands in its Gateway. */
+function tlsPath(gateway: Gateway, spec: ListenerSpec): FieldPath {
+  return ["spec", "listeners", gateway.spec.listeners.indexOf(spec), "tls"];
 }
 
 function readKeyPairs(
   deps: CertificateDeps,
+  gateway: Gateway,
   spec: ListenerSpec,
-  from: Referrer,
 ): { readonly keyPairs: readonly KeyPair[]; readonly problems: readonly Unresolved[] } {
   const keyPairs: KeyPair[] = [];
   const problems: Unresolved[] = [];
-  const note = ({ reason, message }: Unresolved): void => {
+  const from = gatewayReferrer(gateway.metadata.namespace);
+  const path = tlsPath(gateway, spec);
+  const note = (reason: string, cause: Cause): void => {
     problems.push({
       reason: reason === "RefNotPermitted" ? reason : "InvalidCertificateRef",
-      message,
+      cause,
     });
   };
-  for (const ref of spec.tls?.certificateRefs ?? []) {
+  for (const [index, ref] of (spec.tls?.certificateRefs ?? []).entries()) {
     const read = readCertificate(deps, from, ref);
-    if ("problem" in read) note(read.problem);
-    else keyPairs.push(read);
+    if ("part" in read) keyPairs.push(read);
+    else note(read.problem.reason, causeOf([...path, "certificateRefs", index], read.problem));
   }
   const files = certificateFileOf(spec);
   if (files !== undefined) {
     const { pair, problem } = readCertificateFile(deps.input, files);
     if (pair !== undefined) keyPairs.push(pair);
-    if (problem !== undefined) note(problem);
+    if (problem !== undefined) {
+      const { reason, message } = problem;
+      note(reason, { path: [...path, "options", CERTIFICATE_FILE_OPTION], message });
+    }
   }
   return { keyPairs, problems };
 }
@@ -166,13 +182,16 @@ function readValidation(
     const { namespace } = policy.metadata;
     const from = { group: "sluice.dev", kind: "ClientTrafficPolicy", namespace };
     const mode = ofPolicy.optional === true ? "optional" : "required";
-    return validate(deps, from, { mode, refs: ofPolicy.caCertificateRefs });
+    const path = ["spec", "tls", "clientValidation", "caCertificateRefs"];
+    const place = { resource: keyOf(policy), path };
+    return validate(deps, from, { mode, refs: ofPolicy.caCertificateRefs, place });
   }
   const ofGateway = frontendValidation(gateway, spec.port);
   if (ofGateway === undefined) return undefined;
   const from = gatewayReferrer(gateway.metadata.namespace);
   const mode = ofGateway.mode === "AllowInsecureFallback" ? "insecure" : "required";
-  return validate(deps, from, { mode, refs: ofGateway.caCertificateRefs });
+  const place = { path: frontendPath(gateway, spec.port) };
+  return validate(deps, from, { mode, refs: ofGateway.caCertificateRefs, place });
 }
 
 /** Gateway API `spec.tls.frontend`: what holds on a port. */
@@ -182,19 +201,34 @@ export function frontendValidation(gateway: Gateway, port: number) {
   return ofPort === undefined ? frontend?.default.validation : ofPort.tls.validation;
 }
 
+/** Where that stands: its `caCertificateRefs`. */
+function frontendPath(gateway: Gateway, port: number): FieldPath {
+  const perPort = gateway.spec.tls?.frontend?.perPort ?? [];
+  const index = perPort.findIndex((one) => one.port === port);
+  const own = index === -1 ? ["default"] : ["perPort", index, "tls"];
+  return ["spec", "tls", "frontend", ...own, "validation", "caCertificateRefs"];
+}
+
+interface ValidationInput {
+  readonly mode: Mode;
+  readonly refs: readonly AuthorityReference[];
+  /** Where these stand. */
+  readonly place: Pick<Cause, "resource" | "path">;
+}
+
 function validate(
   deps: CertificateDeps,
   from: Referrer,
-  { mode, refs }: { readonly mode: Mode; readonly refs: readonly AuthorityReference[] },
+  { mode, refs, place }: ValidationInput,
 ): Validation {
   const { pem, problems } = readAuthorities(deps, from, refs);
   const authorities: AuthoritiesPart | undefined =
     pem === ""
       ? undefined
       : { type: "authorities", key: `authorities/${sha256(pem).slice(0, 16)}`, pem };
-  const said = problems.map(({ reason, message }) => ({
-    reason: reason === "InvalidKind" ? "InvalidCACertificateKind" : reason,
-    message,
+  const said = problems.map((problem) => ({
+    reason: problem.reason === "InvalidKind" ? "InvalidCACertificateKind" : problem.reason,
+    cause: { ...place, ...causeOf([...place.path, problem.index], problem) },
   }));
   return { mode, authorities, problems: said };
 }
@@ -202,10 +236,11 @@ function validate(
 function unresolvedOf(problems: readonly Unresolved[]): ConditionDraft | undefined {
   const [first] = problems;
   if (first === undefined) return undefined;
-  const message = [...new Set(problems.map((one) => one.message))].join("; ");
-  return refused("ResolvedRefs", first.reason, message);
+  const causes = problems.map((one) => one.cause);
+  return refused("ResolvedRefs", first.reason, causes);
 }
 
-function refused(type: string, reason: string, message: string): ConditionDraft {
-  return { type, status: "False", reason, message };
+function refused(type: string, reason: string, causes: readonly Cause[]): ConditionDraft {
+  const message = [...new Set(causes.map((one) => one.message))].join("; ");
+  return { type, status: "False", reason, message, causes };
 }

@@ -9,7 +9,7 @@
  * ports on one path are in conflict, too.
  */
 import { UNIX_SOCKET, type Gateway } from "../resource/gateway.ts";
-import type { ConditionDraft } from "../resource/resource.ts";
+import type { Cause, ConditionDraft, FieldPath } from "../resource/resource.ts";
 import type { ClientTrafficPolicy } from "../resource/client-traffic-policy.ts";
 import { addressesOverlap, canonicalAddress, unixAddress, unixPath } from "./address.ts";
 import { compareAge, fullName } from "./age.ts";
@@ -93,7 +93,7 @@ interface GatewayDeps {
 function readGateway(gateway: Gateway, { deps, policies, served }: GatewayDeps): GatewayNode {
   const wanted = gateway.spec.addresses ?? [];
   const read = wanted.map((one) => readAddress(one));
-  const bad = wanted.find((_, index) => read[index] === undefined);
+  const bad = wanted.findIndex((_, index) => read[index] === undefined);
   const addresses = wanted.length === 0 ? [ANY_ADDRESS] : read.filter((one) => one !== undefined);
   const refusal = refusalOf(gateway, bad);
   const presented = readClientCertificate(deps, gateway);
@@ -104,27 +104,24 @@ function readGateway(gateway: Gateway, { deps, policies, served }: GatewayDeps):
   return { gateway, addresses, refusal, clientCertificateProblem, listeners };
 }
 
-/** Gateway API `GatewayConditionAccepted`; `bad` is an address of a kind that cannot be bound. */
-function refusalOf(
-  { spec }: Gateway,
-  bad: { readonly type?: string; readonly value?: string } | undefined,
-): ConditionDraft | undefined {
-  const refused = (reason: string, message: string): ConditionDraft => ({
-    type: "Accepted",
-    status: "False",
-    reason,
-    message,
-  });
+/**
+ * Gateway API `GatewayConditionAccepted`; `bad` is the index of an address of a kind that cannot be
+ * bound, or -1.
+ */
+function refusalOf({ spec }: Gateway, bad: number): ConditionDraft | undefined {
   const parameters = spec.infrastructure?.parametersRef;
   if (parameters !== undefined) {
     const message = `infrastructure.parametersRef is not supported: Sluice takes no ${parameters.kind}`;
-    return refused("InvalidParameters", message);
+    const path = ["spec", "infrastructure", "parametersRef"];
+    return refused("InvalidParameters", { path, message });
   }
-  if (bad === undefined) return undefined;
+  const address = spec.addresses?.[bad];
+  if (address === undefined) return undefined;
+  const { type, value = "" } = address;
   const message =
-    `address ${JSON.stringify(bad.value ?? "")} of type ${bad.type ?? "IPAddress"} cannot be bound; ` +
+    `address ${JSON.stringify(value)} of type ${type} cannot be bound; ` +
     `valid: type IPAddress with an IP address of this host as value, or type ${UNIX_SOCKET} with a path`;
-  return refused("UnsupportedAddress", message);
+  return refused("UnsupportedAddress", { path: ["spec", "addresses", bad], message });
 }
 
 /** Gateway API `spec.tls.backend.clientCertificateRef`. */
@@ -189,20 +186,22 @@ function readKinds(spec: ListenerSpec): Pick<ListenerNode, "routeKinds" | "inval
 }
 
 function listenerProblem(spec: ListenerSpec, around: Surroundings): ConditionDraft | undefined {
-  const others = around.gateway.spec.listeners.filter((other) => other !== spec);
+  const all = around.gateway.spec.listeners;
+  const path = ["spec", "listeners", all.indexOf(spec)];
+  const others = all.filter((other) => other !== spec);
   const paths = around.addresses.filter(isUnix);
   const inside = others.map((other) => clash(spec, other, paths)).find((one) => one !== undefined);
-  if (inside !== undefined) return conflicted(inside, "of this Gateway");
+  if (inside !== undefined) return conflicted(path, inside, "of this Gateway");
   if (!isHttp(spec) && !isHttps(spec)) {
     const message = `protocol ${spec.protocol} is not supported by this version; valid: HTTP, HTTPS`;
-    return { type: "Accepted", status: "False", reason: "UnsupportedProtocol", message };
+    return refused("UnsupportedProtocol", { path: [...path, "protocol"], message });
   }
   if (around.refusal !== undefined) return around.refusal;
   for (const older of around.served) {
-    const shared = paths.filter((path) => older.addresses.includes(path));
+    const shared = paths.filter((one) => older.addresses.includes(one));
     const outside = clash(spec, older.spec, shared);
     if (outside === undefined || !overlap(around.addresses, older.addresses)) continue;
-    return conflicted(outside, `of the older Gateway ${fullName(older.gateway)}`);
+    return conflicted(path, outside, `of the older Gateway ${fullName(older.gateway)}`);
   }
   return undefined;
 }
@@ -250,9 +249,15 @@ export function isHttps(spec: ListenerSpec): boolean {
   return spec.protocol.toUpperCase() === "HTTPS";
 }
 
-function conflicted(found: Clash, whose: string): ConditionDraft {
+function refused(reason: string, cause: Cause): ConditionDraft {
+  const { message } = cause;
+  return { type: "Accepted", status: "False", reason, message, causes: [cause] };
+}
+
+function conflicted(path: FieldPath, found: Clash, whose: string): ConditionDraft {
   const message = `${whatIsTaken(found)} by listener ${found.other.name} ${whose}`;
-  return { type: "Conflicted", status: "True", reason: found.reason, message };
+  const causes = [{ path: [...path, "port"], message }];
+  return { type: "Conflicted", status: "True", reason: found.reason, message, causes };
 }
 
 function whatIsTaken({ reason, other, path }: Clash): string {

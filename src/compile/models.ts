@@ -5,18 +5,18 @@
  */
 import { MODEL_HEADER } from "../resource/ai.ts";
 import type { AIGatewayRoute, ModelRule } from "../resource/ai.ts";
-import type { ConditionDraft } from "../resource/resource.ts";
+import type { Cause, ConditionDraft, FieldPath } from "../resource/resource.ts";
 import { keyOf } from "../resource/resource.ts";
 import { compareAge, fullName } from "./age.ts";
 import type { Attachment, Place } from "./attach.ts";
-import type { BackendProblem } from "./compiled.ts";
 import { entryAt } from "./context.ts";
 import type { CompileContext } from "./context.ts";
 import type { ListenerNode } from "./listeners.ts";
 import type { SplitReference } from "./memo.ts";
 import { hashPath } from "./pages.ts";
 import type { ModelRoutePart, PartKey, ValueMatch } from "./program.ts";
-import { noteReferences, resolvedRefs, resolveReference } from "./references.ts";
+import { noteReferences, problemAt, resolvedRefs, resolveReference } from "./references.ts";
+import type { ReferenceProblem } from "./references.ts";
 import { readTimeout } from "./rules.ts";
 import { listOf } from "./stored.ts";
 
@@ -41,15 +41,21 @@ function compileModelRoute(context: CompileContext, route: AIGatewayRoute, owner
   const key = keyOf(route);
   const { parentRefs, rules } = route.spec;
   const found = context.attach({ key, hostnames: [], parentRefs });
-  const unsupported = rules.flatMap((rule) => (rule.matches ?? []).flatMap(unsupportedMatch));
+  const unsupported = rules.flatMap((rule, index) =>
+    (rule.matches ?? []).flatMap((match, at) =>
+      unsupportedMatch(match, ["spec", "rules", index, "matches", at]),
+    ),
+  );
   const attachments = found.map((one) => claim(one, { route, owners, unsupported }));
-  const problems: BackendProblem[] = [];
+  const problems: ReferenceProblem[] = [];
   const splits: SplitReference[] = [];
   const part: ModelRoutePart = {
     type: "models",
     key: `models/${fullName(route)}`,
     route: fullName(route),
-    rules: rules.map((rule) => readRule(context, { route, rule, problems, references: splits })),
+    rules: rules.map((rule, index) =>
+      readRule(context, { route, rule, index, problems, references: splits }),
+    ),
     modelsListed: [...new Set(rules.flatMap(exactModels))],
     bodyBytesMax: BODY_BYTES_MAX,
   };
@@ -77,7 +83,7 @@ function compileModelRoute(context: CompileContext, route: AIGatewayRoute, owner
 interface ClaimInput {
   readonly route: AIGatewayRoute;
   readonly owners: Owners;
-  readonly unsupported: readonly string[];
+  readonly unsupported: readonly Cause[];
 }
 
 /** An attachment without the listeners whose LLM paths belong to an older route. */
@@ -98,11 +104,16 @@ function claim(attachment: Attachment, { route, owners, unsupported }: ClaimInpu
   const message =
     `The LLM paths of listener ${lost.listener.spec.name} belong to the older AIGatewayRoute ` +
     `${name}; one route may hold many rules`;
-  return { ...attachment, places, accepted: refused("Conflicted", message) };
+  return {
+    ...attachment,
+    places,
+    accepted: refused("Conflicted", { path: ["spec", "parentRefs"], message }),
+  };
 }
 
-function refused(reason: string, message: string): ConditionDraft {
-  return { type: "Accepted", status: "False", reason, message };
+function refused(reason: string, cause: Cause): ConditionDraft {
+  const { message } = cause;
+  return { type: "Accepted", status: "False", reason, message, causes: [cause] };
 }
 
 /** As it counts among the routes of a listener. */
@@ -141,12 +152,13 @@ function placeRoute(context: CompileContext, { route, part, place, added }: Plac
 interface RuleInput {
   readonly route: AIGatewayRoute;
   readonly rule: ModelRule;
-  readonly problems: BackendProblem[];
+  readonly index: number;
+  readonly problems: ReferenceProblem[];
   readonly references: SplitReference[];
 }
 
 function readRule(context: CompileContext, input: RuleInput): ModelRuleEntry {
-  const { route, rule, problems, references } = input;
+  const { route, rule, index, problems, references } = input;
   const referring = {
     group: "sluice.dev",
     key: keyOf(route),
@@ -154,9 +166,10 @@ function readRule(context: CompileContext, input: RuleInput): ModelRuleEntry {
     grpc: false,
     references,
   };
-  const backends = rule.backendRefs.map((ref) => {
+  const backends = rule.backendRefs.map((ref, at) => {
     const result = resolveReference(context, referring, ref);
-    if (result.problem !== undefined) problems.push(result.problem);
+    const path = ["spec", "rules", index, "backendRefs", at];
+    if (result.problem !== undefined) problems.push(problemAt(path, result.problem));
     return {
       weight: ref.weight ?? 1,
       ...(result.split !== undefined && { split: result.split }),
@@ -196,9 +209,11 @@ function exactModels(rule: ModelRule): readonly string[] {
 /**
  * Several conditions on the one model of a request are refused: one expression can say the same.
  */
-function unsupportedMatch(match: NonNullable<ModelRule["matches"]>[number]): readonly string[] {
+function unsupportedMatch(
+  match: NonNullable<ModelRule["matches"]>[number],
+  path: FieldPath,
+): readonly Cause[] {
   if ((match.headers ?? []).length < 2) return [];
-  return [
-    `a match may have one entry for ${MODEL_HEADER}; write several matches for any of several`,
-  ];
+  const message = `a match may have one entry for ${MODEL_HEADER}; write several matches for any of several`;
+  return [{ path: [...path, "headers"], message }];
 }

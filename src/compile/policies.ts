@@ -10,7 +10,7 @@ import type {
   BackendTrafficPolicySpec,
 } from "../resource/backend-traffic-policy.ts";
 import type { PolicyTarget } from "../resource/policy.ts";
-import type { ConditionDraft, Resource, ResourceKey } from "../resource/resource.ts";
+import type { Cause, ConditionDraft, Resource, ResourceKey } from "../resource/resource.ts";
 import { keyOf } from "../resource/resource.ts";
 import { compareAge, fullName } from "./age.ts";
 import { readTraffic } from "./backend-traffic.ts";
@@ -56,7 +56,10 @@ export interface PolicyDeps {
 type PolicyKind = "SecurityPolicy" | "BackendTrafficPolicy";
 type Policy = StoredKinds[PolicyKind];
 /** What attaching needs to know of a policy of any kind. */
-type Attachable = Pick<Policy, "kind" | "metadata"> | StoredKinds["ClientTrafficPolicy"];
+interface Attachable extends Pick<Policy, "metadata"> {
+  readonly kind: PolicyKind | "ClientTrafficPolicy";
+  readonly spec: { readonly targetRefs: readonly object[] };
+}
 
 /** Attaches all policies to their targets; adds key sets to `parts` and drafts to `statuses`. */
 export function readPolicies(deps: PolicyDeps): Policies {
@@ -237,21 +240,28 @@ export function attachOne<P extends Attachable>(
   const key = { kind, namespace: policy.metadata.namespace, name };
   const resource = input.get(kind, key.namespace, name);
   const what = `${kind} ${key.namespace}/${name}`;
-  if (resource === undefined) return accepted("TargetNotFound", `${what} does not exist`);
+  const path = ["spec", "targetRefs", policy.spec.targetRefs.indexOf(target)];
+  if (resource === undefined) {
+    const message = `${what} does not exist`;
+    return refused("TargetNotFound", { path: [...path, "name"], message, missing: key });
+  }
   if (kind === "Gateway" && !isOurClass(input, resource.spec?.["gatewayClassName"])) {
     return undefined;
   }
   if (sectionName !== undefined && !sectionsOf(resource).includes(sectionName)) {
-    return accepted("TargetNotFound", `${what} has no section ${sectionName}`);
+    const known = sectionsOf(resource);
+    const valid = known.length === 0 ? "" : `; valid: ${known.join(", ")}`;
+    const message = `${what} has no section ${sectionName}${valid}`;
+    return refused("TargetNotFound", { path: [...path, "sectionName"], message });
   }
   const place = placeText(key, sectionName);
   const older = attached.get(place);
   if (older !== undefined) {
     const message = `${what} already has the older ${policy.kind} ${fullName(older)}`;
-    return accepted("Conflicted", message);
+    return refused("Conflicted", { path: [...path, "name"], message });
   }
   attached.set(place, policy);
-  return accepted("Accepted", "Policy is accepted");
+  return ACCEPTED;
 }
 
 /** Names of the listeners of a Gateway, or of the rules of a route. */
@@ -266,8 +276,16 @@ export function placeText({ kind, namespace, name }: ResourceKey, section = ""):
   return `${kind}/${namespace}/${name}/${section}`;
 }
 
-/** The condition of a policy at one of its targets; `reason` is "Accepted" where it holds. */
-export function accepted(reason: string, message: string): ConditionDraft {
-  const status = reason === "Accepted" ? "True" : "False";
-  return { type: "Accepted", status, reason, message };
+/** The condition of a policy at one of its targets, where it holds. */
+export const ACCEPTED: ConditionDraft = {
+  type: "Accepted",
+  status: "True",
+  reason: "Accepted",
+  message: "Policy is accepted",
+};
+
+/** The same where it does not. */
+export function refused(reason: string, ...causes: readonly Cause[]): ConditionDraft {
+  const message = causes.map((one) => one.message).join("; ");
+  return { type: "Accepted", status: "False", reason, message, causes };
 }

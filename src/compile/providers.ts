@@ -5,16 +5,23 @@
 import { sha256 } from "../base/hash.ts";
 import type { AIServiceBackend, BackendSecurityPolicy } from "../resource/ai.ts";
 import type { BackendSpec } from "../resource/backend.ts";
-import type { ConditionDraft } from "../resource/resource.ts";
+import type { Cause, ConditionDraft } from "../resource/resource.ts";
 import { keyOf } from "../resource/resource.ts";
 import { compareAge, fullName } from "./age.ts";
-import type { BackendProblem, BackendTarget, CompileInput, StatusDraft } from "./compiled.ts";
+import type {
+  BackendProblem,
+  BackendTarget,
+  CompileInput,
+  FieldPlace,
+  StatusDraft,
+} from "./compiled.ts";
 import type { BackendTlsOf } from "./backend-tls.ts";
 import { connectBackend } from "./endpoints.ts";
 import type { Connection } from "./endpoints.ts";
 import type { MayRefer } from "./grants.ts";
 import type { Credential, Provider } from "./program.ts";
 import type { TracingReader } from "./reader.ts";
+import { problemAt, resolvedRefs } from "./references.ts";
 import { decodeSecretValue } from "./secret.ts";
 import { isOfKind, listOf } from "./stored.ts";
 
@@ -39,7 +46,7 @@ export function readCredentials(input: CompileInput, mayRefer: MayRefer): Creden
   for (const policy of list.toSorted(compareAge)) {
     const { namespace, generation } = policy.metadata;
     const result = readCredential(input, mayRefer, policy);
-    const ancestors = policy.spec.targetRefs.map((target) => {
+    const ancestors = policy.spec.targetRefs.map((target, index) => {
       const place = `${namespace}/${target.name}`;
       const owner = owners.get(place);
       const found = input.get("AIServiceBackend", namespace, target.name) !== undefined;
@@ -47,7 +54,10 @@ export function readCredentials(input: CompileInput, mayRefer: MayRefer): Creden
         owners.set(place, fullName(policy));
         byProvider.set(place, result);
       }
-      const conditions = [acceptedOf(place, found, owner), resolvedOf(result)];
+      const conditions = [
+        acceptedOf({ namespace, ...target }, { index, found, owner }),
+        resolvedOf(result),
+      ];
       return { ancestorRef: { ...target, namespace }, conditions };
     });
     statuses.push({ key: keyOf(policy), generation, ancestors });
@@ -68,45 +78,65 @@ function readCredential(
   const namespace = reference?.namespace ?? own;
   const name = reference?.name ?? "";
   const from = { group: "sluice.dev", kind: "BackendSecurityPolicy", namespace: own };
+  const at = (field: string): FieldPlace => {
+    return { resource: keyOf(policy), path: ["spec", "apiKey", "secretRef", field] };
+  };
   if (!mayRefer({ from, to: { group: "", kind: "Secret", namespace, name } })) {
     const message = `no ReferenceGrant in ${namespace} allows the reference to Secret ${name}`;
-    return { problem: { reason: "RefNotPermitted", message } };
+    const place = at("namespace");
+    return { problem: { reason: "RefNotPermitted", message, at: place } };
   }
   const secret = input.get("Secret", namespace, name);
   const stored = isOfKind(secret, "Secret") ? secret.data?.[SECRET_KEY] : undefined;
   if (stored === undefined) {
     const what = secret === undefined ? "does not exist" : `has no key ${SECRET_KEY}`;
     const message = `Secret ${namespace}/${name} ${what}`;
-    return { problem: { reason: "InvalidCredential", message } };
+    const missing = secret === undefined ? { missing: { kind: "Secret", namespace, name } } : {};
+    return { problem: { reason: "InvalidCredential", message, at: at("name"), ...missing } };
   }
   // A file that became a Secret often ends in a line break, which no key contains.
   const value = decodeSecretValue(stored).trim();
   if (!/^[\x21-\x7e]+$/.test(value)) {
     const message = `${SECRET_KEY} of Secret ${namespace}/${name} cannot be sent in a header`;
-    return { problem: { reason: "InvalidCredential", message } };
+    return { problem: { reason: "InvalidCredential", message, at: at("name") } };
   }
   const ref = `Secret/${namespace}/${name}/${SECRET_KEY}`;
   const credential = { header: "authorization", prefix: "Bearer ", ref, digest: sha256(value) };
   return { credential, value };
 }
 
-function acceptedOf(place: string, found: boolean, owner: string | undefined): ConditionDraft {
-  if (!found) return refused("TargetNotFound", `AIServiceBackend ${place} does not exist`);
+interface Seen {
+  readonly index: number;
+  readonly found: boolean;
+  readonly owner: string | undefined;
+}
+
+function acceptedOf(
+  { namespace, name }: { readonly namespace: string; readonly name: string },
+  { index, found, owner }: Seen,
+): ConditionDraft {
+  const place = `AIServiceBackend ${namespace}/${name}`;
+  const path = ["spec", "targetRefs", index, "name"];
+  if (!found) {
+    const message = `${place} does not exist`;
+    const missing = { kind: "AIServiceBackend", namespace, name };
+    return refused("TargetNotFound", { path, message, missing });
+  }
   if (owner !== undefined) {
-    const what = `the older BackendSecurityPolicy ${owner}`;
-    const message = `AIServiceBackend ${place} already has ${what}`;
-    return refused("Conflicted", message);
+    const message = `${place} already has the older BackendSecurityPolicy ${owner}`;
+    return refused("Conflicted", { path, message });
   }
   return { type: "Accepted", status: "True", reason: "Accepted", message: "Policy is accepted" };
 }
 
-function refused(reason: string, message: string): ConditionDraft {
-  return { type: "Accepted", status: "False", reason, message };
+function refused(reason: string, cause: Cause): ConditionDraft {
+  const { message } = cause;
+  return { type: "Accepted", status: "False", reason, message, causes: [cause] };
 }
 
 function resolvedOf(result: CredentialResult): ConditionDraft {
   if ("problem" in result) {
-    return { type: "ResolvedRefs", status: "False", ...result.problem };
+    return resolvedRefs([problemAt(["spec", "apiKey", "secretRef"], result.problem)]);
   }
   const message = "All references are resolved";
   return { type: "ResolvedRefs", status: "True", reason: "ResolvedRefs", message };
@@ -136,14 +166,18 @@ export function connectProvider(
   const namespace = reference.namespace ?? target.namespace;
   const { name } = reference;
   const from = { group: "sluice.dev", kind: "AIServiceBackend", namespace: target.namespace };
+  const own = { kind: "AIServiceBackend", namespace: target.namespace, name: target.name };
+  const at = (field: string): FieldPlace => {
+    return { resource: own, path: ["spec", "backendRef", field] };
+  };
   const to = { group: "sluice.dev", kind: "Backend", namespace, name };
   if (!input.mayRefer({ from, to })) {
     const who = `AIServiceBackend ${target.name}`;
     const message = `no ReferenceGrant in ${namespace} allows ${who} to refer to Backend ${name}`;
-    return { problem: { reason: "RefNotPermitted", message } };
+    return { problem: { reason: "RefNotPermitted", message, at: at("namespace") } };
   }
   const backend = input.stableSpecOf({ kind: "Backend", namespace, name });
-  if ("problem" in backend) return backend;
+  if ("problem" in backend) return { problem: { at: at("name"), ...backend.problem } };
   const connection = connectBackend(input, backend.spec, { namespace, name });
   if ("problem" in connection) return connection;
   const credential = input.credentialOf(target.namespace, target.name);

@@ -3,7 +3,7 @@
  * reference that cannot be followed keeps its share of the requests, which are answered with 500
  * (Gateway API `HTTPRouteRule.backendRefs`).
  */
-import type { ConditionDraft, ResourceKey } from "../resource/resource.ts";
+import type { Cause, ConditionDraft, FieldPath, ResourceKey } from "../resource/resource.ts";
 import type { BackendProblem, BackendTarget } from "./compiled.ts";
 import type { CompileContext } from "./context.ts";
 import { entryAt } from "./context.ts";
@@ -50,13 +50,13 @@ export function resolveReference(
     const what =
       reference.group === "" ? `${kind} without a group` : kindText(reference.group, kind);
     const message = `${what} is not a backend; valid: ${valid.join(", ")}`;
-    return { problem: { reason: "InvalidKind", message } };
+    return { problem: { reason: "InvalidKind", message, field: "kind" } };
   }
   const from = { group: route.group, kind: route.key.kind, namespace: route.key.namespace };
   const to = { group: reference.group, kind, namespace, name };
   if (!context.mayRefer({ from, to })) {
     const message = `no ReferenceGrant in ${namespace} allows the reference to ${kind} ${name}`;
-    return { problem: { reason: "RefNotPermitted", message } };
+    return { problem: { reason: "RefNotPermitted", message, field: "namespace" } };
   }
   const port = kind === "Service" && reference.port !== undefined ? { port: reference.port } : {};
   const { key, trace } = context.splits.resolve({ kind, namespace, name, ...port });
@@ -95,17 +95,29 @@ function isTargetKind(kind: string): kind is BackendTarget["kind"] {
 
 const MESSAGES_MAX = 8;
 
+/** What is wrong with a reference that stands in the route at `path`. */
+export interface ReferenceProblem {
+  readonly reason: string;
+  readonly cause: Cause;
+}
+
+/** The problem of a backend, said of the reference at `path` that names it. */
+export function problemAt(path: FieldPath, problem: BackendProblem): ReferenceProblem {
+  const { reason, message, missing, field = "name", at } = problem;
+  const place = at ?? { path: [...path, field] };
+  return { reason, cause: { ...place, message, ...(missing !== undefined && { missing }) } };
+}
+
 /** The condition `ResolvedRefs`: the first problem gives the reason, some of them the message. */
-export function resolvedRefs(
-  problems: readonly { readonly reason: string; readonly message: string }[],
-): ConditionDraft {
+export function resolvedRefs(problems: readonly ReferenceProblem[]): ConditionDraft {
   const first = problems[0];
   if (first === undefined) {
     const message = "All references are resolved";
     return { type: "ResolvedRefs", status: "True", reason: "ResolvedRefs", message };
   }
-  const messages = [...new Set(problems.map((problem) => problem.message))];
+  const messages = [...new Set(problems.map(({ cause }) => cause.message))];
   const more = messages.length > MESSAGES_MAX ? [`and ${messages.length - MESSAGES_MAX} more`] : [];
   const message = [...messages.slice(0, MESSAGES_MAX), ...more].join("; ");
-  return { type: "ResolvedRefs", status: "False", reason: first.reason, message };
+  const causes = problems.map(({ cause }) => cause);
+  return { type: "ResolvedRefs", status: "False", reason: first.reason, message, causes };
 }

@@ -91,7 +91,8 @@ export function withoutLosses(attachment: Attachment, losses: Losses = NONE): At
 
 function refusal(type: "Accepted" | "Conflicted", message: string): ConditionDraft {
   const status = type === "Conflicted" ? "True" : "False";
-  return { type, status, reason: "HostnameConflict", message };
+  const causes = [{ path: ["spec", "hostnames"], message }];
+  return { type, status, reason: "HostnameConflict", message, causes };
 }
 
 export function sameLosses(a: Losses = NONE, b: Losses = NONE): boolean {

@@ -42,12 +42,13 @@ export function readRouteFilters(input: CompileInput): RouteFilters {
     extensionOf(namespace, { group, kind, name }) {
       if (group !== "sluice.dev" || kind !== "HTTPRouteFilter") {
         const message = `${group}/${kind} is not a filter; valid: sluice.dev/HTTPRouteFilter`;
-        return { problem: { reason: "InvalidKind", message } };
+        return { problem: { reason: "InvalidKind", message, field: "kind" } };
       }
+      const known = results.get(`${namespace}/${name}`);
+      if (known !== undefined) return known;
       const message = `HTTPRouteFilter ${namespace}/${name} does not exist`;
-      return (
-        results.get(`${namespace}/${name}`) ?? { problem: { reason: "FilterNotFound", message } }
-      );
+      const missing = { kind, namespace, name };
+      return { problem: { reason: "FilterNotFound", message, missing } };
     },
   };
 }
@@ -61,7 +62,7 @@ function readFilter(
   if (directResponse === undefined) {
     return { filters: urlRewrite === undefined ? {} : { rewrite: readRewrite(urlRewrite) } };
   }
-  const body = readBody(input, metadata.namespace, { source: directResponse.body, bodies });
+  const body = readBody(input, metadata, { source: directResponse.body, bodies });
   if (typeof body === "object") return body;
   const { contentType, statusCode } = directResponse;
   const direct: DirectResponse = {
@@ -94,25 +95,30 @@ interface BodyInput {
 
 function readBody(
   input: CompileInput,
-  namespace: string,
+  { namespace, name }: { readonly namespace: string; readonly name: string },
   { source, bodies }: BodyInput,
 ): string | undefined | { readonly problem: BackendProblem } {
   if (source?.valueRef === undefined) return source?.inline;
   const key: ResourceKey = { kind: "ConfigMap", namespace, name: source.valueRef.name };
   bodies.add(keyText(key));
+  const at = {
+    resource: { kind: "HTTPRouteFilter", namespace, name },
+    path: ["spec", "directResponse", "body", "valueRef", "name"],
+  };
   const what = `ConfigMap ${namespace}/${key.name}, named by directResponse.body.valueRef,`;
   const holder = input.get(key.kind, key.namespace, key.name);
   if (holder === undefined) {
-    return { problem: { reason: "BackendNotFound", message: `${what} does not exist` } };
+    const message = `${what} does not exist`;
+    return { problem: { reason: "BackendNotFound", message, missing: key, at } };
   }
   const data = (holder["data"] ?? {}) as Readonly<Record<string, string>>;
   const body = data["response.body"] ?? data[Object.keys(data).toSorted()[0] ?? ""];
   if (body === undefined) {
-    return { problem: { reason: "UnsupportedValue", message: `${what} has no data` } };
+    return { problem: { reason: "UnsupportedValue", message: `${what} has no data`, at } };
   }
   if (Buffer.byteLength(body) > DIRECT_BODY_BYTES_MAX) {
     const message = `${what} has a body of more than ${DIRECT_BODY_BYTES_MAX} bytes`;
-    return { problem: { reason: "UnsupportedValue", message } };
+    return { problem: { reason: "UnsupportedValue", message, at } };
   }
   return body;
 }

@@ -11,7 +11,6 @@ import type { ResourceKey } from "../resource/resource.ts";
 import { fullName } from "./age.ts";
 import type { Named } from "./age.ts";
 import type { Attachment } from "./attach.ts";
-import type { BackendProblem } from "./compiled.ts";
 import { entryAt } from "./context.ts";
 import type { CompileContext } from "./context.ts";
 import { grpcForm } from "./grpc-form.ts";
@@ -22,6 +21,7 @@ import { hashPath } from "./pages.ts";
 import type { PlacedMatch } from "./pages.ts";
 import type { PartKey, RulePart } from "./program.ts";
 import { noteReferences, resolvedRefs } from "./references.ts";
+import type { ReferenceProblem } from "./references.ts";
 import { readLosses, sameLosses, withoutLosses } from "./route-conflicts.ts";
 import type { ConflictingRoute, Losses } from "./route-conflicts.ts";
 import type { RouteForm, RuleForm } from "./route-form.ts";
@@ -141,7 +141,7 @@ interface RuleInput {
   readonly index: number;
   readonly attachments: readonly Attachment[];
   /** What is found is added to these. */
-  readonly problems: BackendProblem[];
+  readonly problems: ReferenceProblem[];
   readonly references: SplitReference[];
   readonly parts: RulePart[];
   readonly matches: Map<ListenerNode, PlacedMatch[]>;

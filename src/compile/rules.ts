@@ -4,15 +4,14 @@ import { sha256 } from "../base/hash.ts";
 import type { HttpBackendRef } from "../resource/http-route.ts";
 import type { Retry as RetrySpec, SessionPersistence } from "../resource/route.ts";
 import { fullName } from "./age.ts";
-import type { BackendProblem } from "./compiled.ts";
 import type { CompileContext } from "./context.ts";
 import { cookiePaths } from "./cookie-path.ts";
 import { readFilters } from "./filters.ts";
 import type { FilterInput } from "./filters.ts";
 import type { SplitReference } from "./memo.ts";
 import type { RulePart, WeightedBackend } from "./program.ts";
-import { resolveReference } from "./references.ts";
-import type { Referring } from "./references.ts";
+import { problemAt, resolveReference } from "./references.ts";
+import type { ReferenceProblem, Referring } from "./references.ts";
 import type { RouteForm, RuleForm } from "./route-form.ts";
 import type { Retry, Session } from "./rule-part.ts";
 
@@ -24,7 +23,7 @@ export interface RuleInput {
   readonly rule: RuleForm;
   readonly index: number;
   /** What is found is added to these. */
-  readonly problems: BackendProblem[];
+  readonly problems: ReferenceProblem[];
   readonly references: SplitReference[];
 }
 
@@ -34,7 +33,10 @@ export function readRule(input: RuleInput): RulePart {
   const key = `rule/${route.key.kind}/${fullName(route)}/${index}`;
   const filterInput = filterInputOf(input);
   const { filters, broken } = readFilters(rule.filters, filterInput);
-  const backends = rule.backendRefs.map((ref) => readBackend(ref, filterInput));
+  const path = ["spec", "rules", index, "backendRefs"];
+  const backends = rule.backendRefs.map((ref, at) =>
+    readBackend(ref, { ...filterInput, path: [...path, at] }),
+  );
   const requestTimeoutMs = readTimeout(rule.timeouts?.request);
   const backendRequestTimeoutMs = readTimeout(rule.timeouts?.backendRequest);
   return {
@@ -58,7 +60,8 @@ export function readTimeout(duration: string | undefined): number | undefined {
   return timeoutMs > 0 ? timeoutMs : undefined;
 }
 
-function filterInputOf({ context, route, rule, problems, references }: RuleInput): FilterInput {
+function filterInputOf(input: RuleInput): FilterInput {
+  const { context, route, rule, index, problems, references } = input;
   const { key } = route;
   const referring = {
     group: "gateway.networking.k8s.io",
@@ -68,6 +71,7 @@ function filterInputOf({ context, route, rule, problems, references }: RuleInput
     grpc: route.grpc,
   };
   return {
+    path: ["spec", "rules", index],
     prefix: rule.prefix,
     extensionOf: context.routeFilters.extensionOf,
     namespace: key.namespace,
@@ -79,7 +83,7 @@ function filterInputOf({ context, route, rule, problems, references }: RuleInput
 /** A backend whose filters cannot be applied gets no request: its share is answered with 500. */
 function readBackend(ref: HttpBackendRef, input: FilterInput): WeightedBackend {
   const { split, problem } = input.resolve(ref, false);
-  if (problem !== undefined) input.problems.push(problem);
+  if (problem !== undefined) input.problems.push(problemAt(input.path, problem));
   const { filters, broken } = readFilters(ref.filters, input);
   return {
     weight: ref.weight ?? 1,

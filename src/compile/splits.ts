@@ -5,7 +5,7 @@
  */
 import type { Backend } from "../resource/backend.ts";
 import type { JsonObject } from "../base/json.ts";
-import type { Resource } from "../resource/resource.ts";
+import type { Resource, ResourceKey } from "../resource/resource.ts";
 import { armId, dataOf, hashOf, revisionHash, versionOf } from "../rollout/revision.ts";
 import { desiredSplit } from "../rollout/weight.ts";
 import type { BackendTlsOf } from "./backend-tls.ts";
@@ -158,7 +158,7 @@ function readArms(reader: TracingReader, target: BackendTarget): ArmsResult {
   const { kind, namespace, name } = target;
   const live = reader.get(kind, namespace, name);
   if (live === undefined) {
-    return notFound(`${kind} ${namespace}/${name} does not exist`);
+    return notFound(`${kind} ${namespace}/${name} does not exist`, { kind, namespace, name });
   }
   const governed = kind === "Service" ? undefined : reader.rolloutOf(target);
   if (governed === undefined) {
@@ -253,6 +253,7 @@ function layOutArm(
   return { arm: provider === undefined ? arm : { ...arm, provider }, pool };
 }
 
-function notFound(message: string): { readonly problem: BackendProblem } {
-  return { problem: { reason: "BackendNotFound", message } };
+function notFound(message: string, missing?: ResourceKey): { readonly problem: BackendProblem } {
+  const named = missing === undefined ? {} : { missing };
+  return { problem: { reason: "BackendNotFound", message, ...named } };
 }

@@ -110,7 +110,7 @@ function mergeConditions(
   at: Moment,
 ): Condition[] {
   const known = objects(stored).filter(isCondition);
-  const merged = drafts.map((draft) => {
+  const merged = drafts.map(({ causes: _causes, ...draft }) => {
     const before = known.find((condition) => condition.type === draft.type);
     const same = before !== undefined && before.status === draft.status;
     return {

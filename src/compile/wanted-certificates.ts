@@ -6,7 +6,7 @@ import type { Certificate, CertificateSpec, IssuerReference } from "../resource/
 import type { Gateway } from "../resource/gateway.ts";
 import type { Issuer } from "../resource/issuer.ts";
 import { CERT_MANAGER_GROUP } from "../resource/reference.ts";
-import type { Resource } from "../resource/resource.ts";
+import type { Cause, FieldPath, Resource } from "../resource/resource.ts";
 import type { CompileInput } from "./compiled.ts";
 import { listOf } from "./stored.ts";
 
@@ -79,12 +79,41 @@ export function whyUnobtainable(
   );
 }
 
-/** The same of a Certificate, as a sentence that names the field. */
+/** What stands in the way of a Certificate. */
 export function certificateProblems(
   input: Pick<CompileInput, "get">,
   certificate: Resource,
-): readonly string[] {
+): readonly Cause[] {
   const { metadata, spec } = certificate as Resource & Certificate;
   const why = whyUnobtainable(input, metadata.namespace, spec);
-  return why === undefined ? [] : [`spec.dnsNames: ${why}`];
+  const path = ["spec", "issuerRef", "name"];
+  return [
+    ...missingIssuer(input, metadata.namespace, { issuerRef: spec.issuerRef, path }),
+    ...(why === undefined ? [] : [{ path: ["spec", "dnsNames"], message: why }]),
+  ];
+}
+
+/** That the issuer is not there whom a Gateway asks by its annotations. */
+export function issuerProblems(
+  input: Pick<CompileInput, "get">,
+  resource: Resource,
+): readonly Cause[] {
+  const gateway = resource as Resource & Gateway;
+  const issuerRef = issuerOf(gateway);
+  if (issuerRef === undefined) return [];
+  const annotation = issuerRef.kind === "Issuer" ? ISSUER_ANNOTATION : CLUSTER_ISSUER_ANNOTATION;
+  const path = ["metadata", "annotations", annotation];
+  return missingIssuer(input, gateway.metadata.namespace, { issuerRef, path });
+}
+
+function missingIssuer(
+  input: Pick<CompileInput, "get">,
+  home: string,
+  { issuerRef, path }: { readonly issuerRef: IssuerReference; readonly path: FieldPath },
+): readonly Cause[] {
+  const { kind, name } = issuerRef;
+  const missing = { kind, namespace: kind === "ClusterIssuer" ? "" : home, name };
+  if (input.get(kind, missing.namespace, name) !== undefined) return [];
+  const whole = kind === "ClusterIssuer" ? name : `${home}/${name}`;
+  return [{ path, message: `${kind} ${whole} does not exist`, missing }];
 }

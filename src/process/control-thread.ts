@@ -14,7 +14,6 @@ import { systemClock } from "../base/clock.ts";
 import { createLogger } from "../base/log.ts";
 import { systemRandom } from "../base/random.ts";
 import { steadyClock } from "../base/steady-clock.ts";
-import { certificateProblems } from "../compile/wanted-certificates.ts";
 import { createAnalysisRunController } from "../control/analysis-run/reconcile.ts";
 import { createCertificateController } from "../control/certificate/reconcile.ts";
 import { createDriver, type Driver } from "../control/driver.ts";
@@ -26,8 +25,8 @@ import { createFileRule, deletionNote } from "../file/ownership.ts";
 import { createFileSource } from "../file/source.ts";
 import { createExposition } from "../metric/exposition.ts";
 import { Windows } from "../metric/window.ts";
-import { missingTemplates } from "../rollout/templates.ts";
 import { formatIssue, type Issue } from "../resource/issue.ts";
+import { pathText } from "../resource/message.ts";
 import { Gates } from "../shared/gates.ts";
 import { MetricReader } from "../shared/metrics.ts";
 import { TraceCounts } from "../shared/trace-counts.ts";
@@ -36,6 +35,7 @@ import { openSqliteStore } from "../store/sqlite.ts";
 import type { Store } from "../store/store.ts";
 import type { ControlCommand, ControlThreadData, ThreadReport } from "./messages.ts";
 import { ProgramLoop } from "./program-loop.ts";
+import { unmetBeside } from "./unmet-references.ts";
 import { VERSION } from "./version.ts";
 
 assert(parentPort !== null, "the control thread has a parent");
@@ -150,8 +150,7 @@ const admin = createAdminServer({
   },
   warnings: async (resource) => [
     ...(await programs.problemsOf(resource)),
-    ...(resource.kind === "Rollout" ? missingTemplates(resource, store.get.bind(store)) : []),
-    ...(resource.kind === "Certificate" ? certificateProblems(store, resource) : []),
+    ...unmetBeside(store, resource).map(({ path, message }) => `${pathText(path)}: ${message}`),
   ],
   version: VERSION,
   onFault: (message, error) => log.error({ err: error }, message),

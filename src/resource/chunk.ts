@@ -18,7 +18,13 @@ import { contentHash } from "../base/hash.ts";
 import { frozenCopy, isJsonObject } from "../base/json.ts";
 import { checkDocument } from "./check.ts";
 import { type Finding, toIssue } from "./message.ts";
-import type { ResourceDraft } from "./resource.ts";
+import {
+  type FieldPath,
+  keyOf,
+  keyText,
+  type ResourceDraft,
+  type ResourceKey,
+} from "./resource.ts";
 import { repeatedKeys, YAML_OPTIONS } from "./yaml-document.ts";
 import { readPlainYaml } from "./yaml-plain.ts";
 
@@ -71,6 +77,19 @@ function readPlainly(text: string): Chunk | undefined {
   };
 }
 
+/** Finds a field of a document of the stretch by its place. */
+export type FindField = (key: ResourceKey, path: FieldPath) => Place | undefined;
+
+/**
+ * Reads a stretch that `readChunk` has taken once more, for the places of its fields: of what is not
+ * written, that of the nearest thing around; undefined where no such document stands there.
+ */
+export function fieldFinder(text: string): FindField {
+  const reader = new Reader(text);
+  reader.read();
+  return (key, path) => reader.find(key, path);
+}
+
 function readWithPlaces(text: string): Chunk {
   const reader = new Reader(text);
   try {
@@ -88,6 +107,8 @@ function readWithPlaces(text: string): Chunk {
 class Reader {
   readonly documents: Chunk["documents"][number][] = [];
   readonly issues: Chunk["issues"][number][] = [];
+  /** Where documents that were taken stand, by `keyText`. */
+  readonly #taken = new Map<string, { readonly root: Node; readonly base: FieldPath }>();
   readonly #text: string;
   readonly #lines = new LineCounter();
 
@@ -136,7 +157,7 @@ class Reader {
   }
 
   /** Takes one document, which stands at `base` below `root`. */
-  #check(value: unknown, root: Node, base: readonly (string | number)[]): void {
+  #check(value: unknown, root: Node, base: FieldPath): void {
     const checked = checkDocument(value, {});
     if (!checked.ok) {
       for (const finding of checked.findings) {
@@ -149,7 +170,14 @@ class Reader {
     const place = this.#place(locate(root, base, "value"));
     // Frozen, the store keeps what it is given, and every copy of it shares its parts.
     const draft = frozenCopy(checked.draft);
+    this.#taken.set(keyText(keyOf(draft)), { root, base });
     this.documents.push({ draft, place, contentHash: contentHash(value) });
+  }
+
+  find(key: ResourceKey, path: FieldPath): Place | undefined {
+    const found = this.#taken.get(keyText(key));
+    if (found === undefined) return undefined;
+    return this.#place(locate(found.root, [...found.base, ...path], "value"));
   }
 
   #refuse(path: string, message: string, offset: number): void {
@@ -180,7 +208,7 @@ function itemsOf(value: unknown): readonly unknown[] | undefined {
  * The offset of the key or value at `path`; of what is missing, that of the nearest thing around.
  * A collection is shown by its key, where it has one, for its first entry would mislead.
  */
-function locate(root: Node, path: readonly (string | number)[], at: Finding["at"]): number {
+function locate(root: Node, path: FieldPath, at: Finding["at"]): number {
   let node: Node | undefined = root;
   let offset = root.range?.[0] ?? 0;
   for (const [depth, part] of path.entries()) {

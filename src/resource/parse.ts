@@ -4,10 +4,10 @@
  * at once; nothing is thrown, whatever comes.
  */
 import { checkDocument, type ParseOptions } from "./check.ts";
-import { type Chunk, type Place, readChunk } from "./chunk.ts";
+import { type Chunk, fieldFinder, type FindField, type Place, readChunk } from "./chunk.ts";
 import type { Issue } from "./issue.ts";
 import { toIssue } from "./message.ts";
-import { keyOf, keyText, type ResourceDraft } from "./resource.ts";
+import { type FieldPath, keyOf, keyText, type ResourceDraft } from "./resource.ts";
 
 /** Where a document begins in its file. */
 export interface Position extends Place {
@@ -73,6 +73,36 @@ export class TextParser {
   }
 }
 
+/** Finds fields of the documents that `parseDocuments` has taken from a text. */
+export class FieldPlaces {
+  readonly #stretches: readonly Stretch[];
+  readonly #finders = new Map<Stretch, FindField>();
+
+  constructor(text: string) {
+    this.#stretches = splitText(text);
+  }
+
+  /** The place of a field, or of the nearest thing around it that is written. */
+  positionOf({ draft, position }: ParsedDocument, path: FieldPath): Position {
+    const key = keyOf(draft);
+    const before = this.#stretches.filter(({ linesBefore }) => linesBefore < position.line);
+    for (const stretch of before.toReversed()) {
+      const place = this.#finderOf(stretch)(key, path);
+      if (place === undefined) continue;
+      return { ...position, line: place.line + stretch.linesBefore, column: place.column };
+    }
+    return position;
+  }
+
+  #finderOf(stretch: Stretch): FindField {
+    const known = this.#finders.get(stretch);
+    if (known !== undefined) return known;
+    const finder = fieldFinder(stretch.text);
+    this.#finders.set(stretch, finder);
+    return finder;
+  }
+}
+
 /** Puts the documents and issues of stretches in their places in the file. */
 class Collector {
   readonly #file: { readonly file?: string };
@@ -122,11 +152,16 @@ const UNSPLITTABLE = /^(?:%|\.\.\.(?:\s|$))/m;
  */
 const MARKER = /^---(?=\s|$)/gm;
 
-function splitText(text: string): { readonly text: string; readonly linesBefore: number }[] {
+interface Stretch {
+  readonly text: string;
+  readonly linesBefore: number;
+}
+
+function splitText(text: string): Stretch[] {
   if (UNSPLITTABLE.test(text)) return [{ text, linesBefore: 0 }];
   const starts = [...text.matchAll(MARKER)].map((match) => match.index);
   const edges = [0, ...starts, text.length];
-  const stretches: { text: string; linesBefore: number }[] = [];
+  const stretches: Stretch[] = [];
   let linesBefore = 0;
   for (let index = 0; index + 1 < edges.length; index++) {
     let column = 0;

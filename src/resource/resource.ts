@@ -76,4 +76,23 @@ export interface Condition {
 }
 
 /** A condition before it is known whether and when it changed. */
-export type ConditionDraft = Omit<Condition, "lastTransitionTime" | "observedGeneration">;
+export interface ConditionDraft extends Omit<
+  Condition,
+  "lastTransitionTime" | "observedGeneration"
+> {
+  /** The fields that it speaks of, for lists that people read; they are not stored. */
+  readonly causes?: readonly Cause[];
+}
+
+/** A field: ["spec", "rules", 0, "name"] is `spec.rules[0].name`. */
+export type FieldPath = readonly (string | number)[];
+
+/** One field that is wrong. */
+export interface Cause {
+  /** The resource whose field it is, where that is another one than the condition's. */
+  readonly resource?: ResourceKey;
+  readonly path: FieldPath;
+  readonly message: string;
+  /** What the field names, and is not there. */
+  readonly missing?: ResourceKey;
+}

@@ -102,20 +102,6 @@ test("a file with mistakes ends the start, and each is said once", (context) => 
   assert.equal(result.stderr.match(/dta: is not a field/g)?.length, 1, result.stderr);
 });
 
-test("check says which Gateways are left to other controllers", (context) => {
-  const folder = mkdtempSync(path.join(tmpdir(), "sluice-class-"));
-  context.after(() => rmSync(folder, { recursive: true }));
-  const text = readFileSync(path.join(ROOT, "config/quickstart.yaml"), "utf8");
-  const file = path.join(folder, "nginx.yaml");
-  writeFileSync(file, text.replace("gatewayClassName: sluice", "gatewayClassName: nginx"));
-  const result = sluice("check", "-f", file);
-  assert.match(
-    result.stderr,
-    /Gateway default\/edge: not served: its class "nginx" is not Sluice's/,
-  );
-  assert.equal(result.status, 0);
-});
-
 test("a folder without a resource is no folder in which all is well", (context) => {
   const folder = mkdtempSync(path.join(tmpdir(), "sluice-empty-"));
   context.after(() => rmSync(folder, { recursive: true }));
@@ -125,33 +111,4 @@ test("a folder without a resource is no folder in which all is well", (context) 
     assert.equal(result.status, 1, command);
     assert.equal(result.stderr, `There is no resource in ${folder}\n`);
   }
-});
-
-test("check says which certificates no CA would give", (context) => {
-  const folder = mkdtempSync(path.join(tmpdir(), "sluice-wildcard-"));
-  context.after(() => rmSync(folder, { recursive: true }));
-  const file = path.join(folder, "acme.yaml");
-  writeFileSync(
-    file,
-    `apiVersion: cert-manager.io/v1
-kind: Issuer
-metadata: { name: ca }
-spec:
-  acme:
-    server: https://ca.example/directory
-    privateKeySecretRef: { name: account }
-    solvers: [{ http01: {} }]
----
-apiVersion: cert-manager.io/v1
-kind: Certificate
-metadata: { name: all }
-spec: { secretName: all, dnsNames: ["*.example.com"], issuerRef: { name: ca } }
-`,
-  );
-  const result = sluice("check", "-f", file);
-  assert.match(
-    result.stderr,
-    /^Certificate default\/all: spec\.dnsNames: HTTP-01 cannot prove \*\.example\.com/m,
-  );
-  assert.equal(result.status, 1);
 });

@@ -320,6 +320,7 @@ for (const [name, service, slice, wanted] of SLICES) {
 
 /** For filters without references. */
 const FILTER_INPUT: FilterInput = {
+  path: ["spec", "rules", 0],
   prefix: "/a",
   namespace: "default",
   problems: [],

@@ -67,7 +67,7 @@ const DOCUMENTS: readonly (readonly [string, string, RegExp])[] = [
   [
     "a dangling reference",
     [shop.gateway(8080), shop.route()].map((each) => stringify(each)).join("---\n"),
-    /HTTPRoute default\/checkout.*BackendNotFound/,
+    /bad\.yaml:\d+:\d+: spec\.rules\[0\]\.backendRefs\[0\]\.name: .* does not exist/,
   ],
   [
     "two listeners of equal port, protocol and hostname",
