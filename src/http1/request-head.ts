@@ -162,7 +162,7 @@ function readLine(head: RequestHead, seen: Seen, lineEnd: number): boolean {
       return false;
     case 6:
       if (!nameIs(text, at, "expect")) return false;
-      seen.expect += sliceTrimmed(text, colon + 1, lineEnd).toLowerCase();
+      seen.expect += `${seen.expect && ","}${sliceTrimmed(text, colon + 1, lineEnd).toLowerCase()}`;
       return true;
     case 7:
       if (nameIs(text, at, "upgrade")) {
@@ -317,6 +317,13 @@ const PARTIAL_LINE =
 const BARE_LINE_END = /(?:^|[^\r])\n|\r[^\n]/;
 const PARTIAL_HEADER = /^(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?::[\t\x20-\x7e\x80-\xff]*)?\r?|\r)?$/;
 
+/** What lines that have not come yet may change: Host may be among them, or what is worse than this. */
+const UNSETTLED: readonly HeadFault[] = [
+  "host_invalid",
+  "coding_unsupported",
+  "expectation_unsupported",
+];
+
 /**
  * Judges a head of which only the beginning has come, so that a wrong one is refused at once and
  * not after the time for heads is over. Undefined: nothing is wrong yet.
@@ -335,6 +342,5 @@ export function judgePartialHead(text: string): HeadFault | undefined {
   const last = text.lastIndexOf("\r\n") + 2;
   if (!PARTIAL_HEADER.test(text.slice(last))) return "head_malformed";
   const head = parseRequestHead(`${text.slice(0, last)}\r\n`, last + 2);
-  // Host may still come, and whatever depends on it.
-  return typeof head === "string" && head !== "host_invalid" ? head : undefined;
+  return typeof head === "string" && !UNSETTLED.includes(head) ? head : undefined;
 }
