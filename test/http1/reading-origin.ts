@@ -182,6 +182,11 @@ export class Lane implements AsyncDisposable {
   /** Sends each of `pieces` by itself and waits until nothing moves any more. */
   async feed(client: RawClient, pieces: readonly string[]): Promise<void> {
     for (const piece of pieces) await sendSliced(client, piece, piece.length);
+    await this.quiet(client);
+  }
+
+  /** Waits until nothing moves any more. */
+  async quiet(client: RawClient): Promise<void> {
     const moved = (): string =>
       [client.received.length, client.ended, client.closed, this.origin.whole.length].join();
     let last = moved();
