@@ -74,20 +74,25 @@ export interface KubernetesTable {
   }[];
 }
 
-/** A Kubernetes `Table` as text; columns of priority above 0 are shown by `wide` alone. */
+/**
+ * A Kubernetes `Table` as text; columns of priority above 0 are shown by `wide` alone. With `kind`, names
+ * are written as `kind/name`.
+ */
 export function formatKubernetesTable(
   { columnDefinitions, rows }: KubernetesTable,
-  options: { readonly wide: boolean; readonly namespaces: boolean },
+  options: { readonly wide: boolean; readonly namespaces: boolean; readonly kind?: string },
 ): string {
   const shown = columnDefinitions.flatMap(({ priority = 0 }, index) =>
     options.wide || priority === 0 ? [index] : [],
   );
   const space = (text: string): string[] => (options.namespaces ? [text] : []);
+  const nameAt = columnDefinitions.findIndex(({ name }) => name === "Name");
+  const prefix = options.kind === undefined ? "" : `${options.kind}/`;
   return formatTable(
     [...space("NAMESPACE"), ...shown.map((at) => columnDefinitions[at]?.name.toUpperCase() ?? "")],
     rows.map((row) => [
       ...space(row.object?.metadata?.namespace ?? ""),
-      ...shown.map((at) => String(row.cells[at] ?? "")),
+      ...shown.map((at) => `${at === nameAt ? prefix : ""}${row.cells[at] ?? ""}`),
     ]),
   );
 }

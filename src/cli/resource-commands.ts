@@ -11,6 +11,7 @@ import {
   printError,
 } from "./output.ts";
 import { readDrafts } from "./read-files.ts";
+import type { Target } from "./targets.ts";
 
 const TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
 
@@ -39,32 +40,60 @@ export interface GetOptions {
   readonly selector?: string;
 }
 
-/** Shows one object or all of a kind; `namespace` "" is all namespaces. */
+/** Shows objects by name, or all of their kinds; `namespace` "" is all namespaces. */
 export async function get(
   client: Client,
-  target: { readonly kind: string; readonly name?: string },
+  targets: readonly Target[],
   options: GetOptions,
 ): Promise<void> {
-  const kind = findKind(target.kind);
-  const query =
-    options.selector === undefined ? "" : `?labelSelector=${encodeURIComponent(options.selector)}`;
-  const url = pathOf(kind, options.namespace, target.name) + query;
-  if (options.output === "json" || options.output === "yaml") {
-    print(formatData((await client.must(url)).body, options.output));
+  const { output } = options;
+  if (output === "table" || output === "wide") {
+    await showTables(client, targets, options);
     return;
   }
-  if (options.output === "name") {
-    const found = (await client.must<Resource & { items?: Resource[] }>(url)).body;
-    for (const item of found.items ?? [found]) print(`${kind.singular}/${item.metadata.name}`);
-    return;
+  const found: (Resource & { readonly items?: readonly Resource[] })[] = [];
+  for (const target of targets)
+    found.push((await client.must<Resource>(urlOf(target, options))).body);
+  const items = found.flatMap((one) => one.items ?? [one]);
+  if (output === "name") {
+    for (const item of items) print(`${findKind(item.kind).singular}/${item.metadata.name}`);
+  } else {
+    const several = { apiVersion: "v1", kind: "List", metadata: { resourceVersion: "" }, items };
+    print(formatData(found.length === 1 ? found[0] : several, output));
   }
-  const table = (await client.must<KubernetesTable>(url, { accept: TABLE })).body;
-  const namespaces = options.namespace === "" && kind.namespaced;
-  print(
-    table.rows.length === 0
-      ? `No ${kind.plural} found`
-      : formatKubernetesTable(table, { wide: options.output === "wide", namespaces }),
-  );
+}
+
+/** A table for each kind of which there is something; of several kinds, names say which. */
+async function showTables(
+  client: Client,
+  targets: readonly Target[],
+  options: GetOptions,
+): Promise<void> {
+  const kinds = [...new Set(targets.map(({ kind }) => kind))];
+  const texts: string[] = [];
+  for (const kind of kinds) {
+    const tables: KubernetesTable[] = [];
+    for (const target of targets.filter((one) => one.kind === kind)) {
+      const url = urlOf(target, options);
+      tables.push((await client.must<KubernetesTable>(url, { accept: TABLE })).body);
+    }
+    const columnDefinitions = tables[0]?.columnDefinitions ?? [];
+    const rows = tables.flatMap((one) => one.rows);
+    if (rows.length === 0) continue;
+    const format = {
+      wide: options.output === "wide",
+      namespaces: options.namespace === "" && kind.namespaced,
+      ...(kinds.length > 1 && { kind: kind.singular }),
+    };
+    texts.push(formatKubernetesTable({ columnDefinitions, rows }, format));
+  }
+  const none = `No ${kinds.map(({ plural }) => plural).join(", ")} found`;
+  print(texts.length === 0 ? none : texts.join("\n\n"));
+}
+
+function urlOf({ kind, name }: Target, { namespace, selector }: GetOptions): string {
+  const query = selector === undefined ? "" : `?labelSelector=${encodeURIComponent(selector)}`;
+  return pathOf(kind, namespace, name) + query;
 }
 
 /** Deletes named objects, or what the files hold. */

@@ -41,6 +41,61 @@ test("a name never reaches another path of the API", () => {
   assert.doesNotMatch(result.stderr, /^ +at /m);
 });
 
+test("get shows several kinds and names, as kubectl does", async () => {
+  await running.apply(configMap("alpha"), configMap("beta"), shop.backend("1", 9));
+  const backend = `backend/${shop.NAME}`;
+  for (const [args, wanted] of [
+    [["configmap", "alpha", "beta", "-o", "name"], /^configmap\/alpha\nconfigmap\/beta\n$/],
+    [["configmap/beta", backend, "-o", "name"], new RegExp(`^configmap/beta\n${backend}\n$`)],
+    [["cm,backends"], new RegExp(`^NAME .*\nconfigmap/.*(?:\n.+)+\n\nNAME .*\n${backend} `)],
+    [["configmap", "alpha", "beta"], /^NAME .*\nalpha .*\nbeta .*\n$/],
+    [["rollouts,gateways"], /^No rollouts, gateways found\n$/],
+  ] as const) {
+    const result = sluice("get", ...args, "--server", running.adminUrl);
+    assert.match(result.stdout, wanted, result.stderr);
+    assert.equal(result.status, 0);
+  }
+  const list = sluice("get", "cm/alpha", backend, "-o", "json", "--server", running.adminUrl);
+  const { kind, items } = JSON.parse(list.stdout) as { kind: string; items: { kind: string }[] };
+  assert.deepEqual([kind, ...items.map((item) => item.kind)], ["List", "ConfigMap", "Backend"]);
+});
+
+test("what get and delete are about must be clear", async () => {
+  await running.apply(configMap("one"));
+  for (const [args, says] of [
+    [["get", "configmap,nothing"], /Unknown kind "nothing"/],
+    [["get", "configmap/one", "two"], /"two": must be KIND\/NAME/],
+    [["get", "configmap/"], /"configmap\/": must be KIND\/NAME/],
+    [["get", "configmap", "one", "-A"], /-n instead of -A/],
+    [["delete", "configmap"], /Say what to delete/],
+  ] as const) {
+    const result = sluice(...args, "--server", running.adminUrl);
+    assert.match(result.stderr, says);
+    assert.equal(result.status, 2);
+  }
+  const gone = sluice("delete", "configmap/one", "--server", running.adminUrl);
+  assert.equal(gone.stdout, "configmap/one deleted\n", gone.stderr);
+});
+
+test("proxy prints its resources only where it serves them", async (context) => {
+  const taken = createServer();
+  context.after(() => taken.close());
+  taken.listen(0);
+  await once(taken, "listening");
+  const listen = `:${(taken.address() as AddressInfo).port}`;
+  const result = sluice(
+    "proxy",
+    "--to",
+    "http://127.0.0.1:9",
+    "--listen",
+    listen,
+    "--admin",
+    "127.0.0.1:0",
+  );
+  assert.match(result.stderr, /Somewhere else: --listen :8081/);
+  assert.equal(result.stdout, "");
+});
+
 test("rollout status refuses flags that it would pass over", () => {
   const status = ["rollout", "status", "x", "--server", running.adminUrl];
   for (const [flags, says] of [

@@ -14,6 +14,7 @@ import {
 import { parseOutputFormat } from "../output.ts";
 import { readDrafts } from "../read-files.ts";
 import { apply, get, remove } from "../resource-commands.ts";
+import { parseTargets } from "../targets.ts";
 
 interface FileFlags {
   readonly file: readonly string[];
@@ -70,19 +71,27 @@ export function addResourceCommands(program: Command): void {
 function addGet(program: Command): void {
   withNamespace(program.command("get"))
     .description("show resources")
-    .argument("<kind>", "such as rollout, httproute, backends, ro")
-    .argument("[name]")
+    .argument("<kinds>", "such as rollout, httproutes, ro, gateways,httproutes or backend/checkout")
+    .argument("[names...]")
     .option("-A, --all-namespaces", "of all namespaces")
     .option("-l, --selector <labels>", "with these labels, such as app=checkout")
     .option("-o, --output <format>", "table, wide, json, yaml or name", "table")
     .addHelpText(
       "after",
-      examples("sluice get rollouts -A", "sluice get httproute checkout -o yaml"),
+      examples(
+        "sluice get rollouts -A",
+        "sluice get gateways,httproutes",
+        "sluice get httproute checkout -o yaml",
+      ),
     )
-    .action(async (kind: string, name: string | undefined, flags: GetFlags) => {
-      const { selector } = flags;
-      await get(new Client(flags.server), name === undefined ? { kind } : { kind, name }, {
-        namespace: flags.allNamespaces === true ? "" : flags.namespace,
+    .action(async (kinds: string, names: string[], flags: GetFlags) => {
+      const { selector, allNamespaces } = flags;
+      const targets = parseTargets([kinds, ...names]);
+      if (allNamespaces === true && targets.some(({ name }) => name !== undefined)) {
+        throw new CommandError("With a name, say which namespace: -n instead of -A", EXIT.usage);
+      }
+      await get(new Client(flags.server), targets, {
+        namespace: allNamespaces === true ? "" : flags.namespace,
         output: parseOutputFormat(flags.output),
         ...(selector === undefined ? {} : { selector }),
       });
@@ -94,21 +103,22 @@ function addDelete(program: Command): void {
     .description(
       "delete resources by name, or those of files in the namespaces that the files name",
     )
-    .argument("[kind]")
+    .argument("[kinds]", "such as backend, or backend/checkout")
     .argument("[names...]")
     .option("-f, --file <path>", "a file, a folder or - for standard input; repeatable", collect)
     .addHelpText(
       "after",
       examples("sluice delete backend checkout", "sluice delete -f config/quickstart.yaml"),
     )
-    .action(async (kind: string | undefined, names: string[], flags: DeleteFlags) => {
+    .action(async (kinds: string | undefined, names: string[], flags: DeleteFlags) => {
       const { namespace } = flags;
+      const named = kinds === undefined ? [] : parseTargets([kinds, ...names]);
       const drafts = flags.file === undefined ? [] : await readDrafts(flags.file);
       const targets = [
         ...drafts.map(({ kind: draftKind, metadata }) => ({ kind: draftKind, ...metadata })),
-        ...(kind === undefined ? [] : names.map((name) => ({ kind, namespace, name }))),
+        ...named.map(({ kind: { kind }, name = "" }) => ({ kind, namespace, name })),
       ];
-      if (targets.length === 0) {
+      if (targets.length === 0 || named.some(({ name }) => name === undefined)) {
         throw new CommandError("Say what to delete: a kind and names, or -f", EXIT.usage);
       }
       process.exitCode = await remove(new Client(flags.server), targets);
