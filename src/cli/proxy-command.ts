@@ -42,12 +42,12 @@ export async function proxy(
   options: ServeOptions,
 ): Promise<number> {
   const { resources, canary } = proxyResources({ ...flags, steps: parseSteps(flags.steps) });
-  print(resources.map((resource) => formatData(resource, "yaml")).join("---\n"));
   const running = await serve(options);
   const client = new Client(running.adminUrl);
   try {
     for (const resource of resources) await client.mustApply(resource);
     await untilProgrammed(client, "Somewhere else: --listen :8081");
+    print(resources.map((resource) => formatData(resource, "yaml")).join("---\n"));
     printError(`Sluice serves ${flags.to} on ${flags.listen}. Admin API: ${running.adminUrl}`);
     if (canary !== undefined) {
       await client.mustApply(canary);
